@@ -1,0 +1,1 @@
+//! Running jobs: HTTP targets and builtin work.

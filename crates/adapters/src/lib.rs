@@ -1,0 +1,7 @@
+//! How TaskFlow meets the world: databases, HTTP in and out, clock, telemetry.
+
+pub mod executor;
+pub mod rest;
+pub mod store;
+pub mod system;
+pub mod telemetry;

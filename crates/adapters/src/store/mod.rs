@@ -1,0 +1,4 @@
+//! The ports over PostgreSQL and SQLite.
+
+pub mod postgres;
+pub mod sqlite;

@@ -1,0 +1,1 @@
+//! Clock, ids, chance and wake-ups of the real world.

@@ -1,0 +1,1 @@
+//! Reference adapters: the executable meaning of each port.

@@ -1,0 +1,67 @@
+//! What the use cases need of the world. Each port is sized by a use case, its
+//! promises are in its documentation, and the contract suite holds every
+//! adapter to them.
+
+use std::sync::Arc;
+
+mod jobs;
+mod queues;
+mod reader;
+mod system;
+mod tenants;
+mod workers;
+
+pub use jobs::{
+    Claim, ClaimRequest, Committed, Discrepancies, Extended, Inserted, JobStore, NewJob, Promoted, Route,
+};
+pub use queues::{QueueDepth, QueueStore};
+pub use reader::{JobFilter, JobReader, Page};
+pub use system::{Clock, Ids, Jitter, Topic, Wakeups};
+pub use tenants::TenantStore;
+pub use workers::{HeldLease, Worker, WorkerStore};
+
+/// Why a store could not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The database cannot be reached, is starting, stopping or out of
+    /// connections. Nothing was done, or, where the answer to a commit was lost,
+    /// it is unknown whether it was done. A repeat may succeed.
+    #[error("the database is unavailable: {0}")]
+    Unavailable(String),
+    /// The database has no room left. Nothing was done.
+    #[error("the database has no room left: {0}")]
+    Full(String),
+    /// A stored value is not what the engine wrote.
+    #[error("{table}.{column} of {id} is not readable: {detail}")]
+    Corrupt {
+        /// Where.
+        table: &'static str,
+        /// Which column.
+        column: &'static str,
+        /// Whose.
+        id: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// A statement failed for a reason that a repeat will not mend.
+    #[error("the database refused a statement: {0}")]
+    Rejected(String),
+}
+
+/// What a port method answers.
+pub type StoreResult<T> = Result<T, StoreError>;
+
+/// The stores of one database, or of memory.
+#[derive(Clone)]
+pub struct Stores {
+    /// Writing jobs.
+    pub jobs: Arc<dyn JobStore>,
+    /// Looking at jobs.
+    pub reader: Arc<dyn JobReader>,
+    /// Queues.
+    pub queues: Arc<dyn QueueStore>,
+    /// Tenants.
+    pub tenants: Arc<dyn TenantStore>,
+    /// Workers.
+    pub workers: Arc<dyn WorkerStore>,
+}

@@ -1,0 +1,37 @@
+//! Queues: their settings and how full they are.
+
+use async_trait::async_trait;
+use taskflow_domain::queue::{Queue, QueueSettings};
+use taskflow_domain::{QueueName, Timestamp};
+
+use super::StoreResult;
+
+/// How full a queue is. Kept as work happens, never counted over the history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueDepth {
+    /// Which queue.
+    pub name: QueueName,
+    /// Jobs by state, in the order of [`taskflow_domain::JobState::ALL`]; of the
+    /// terminal states, those that are kept. Due jobs that are not promoted yet
+    /// count as SCHEDULED.
+    pub by_state: [u64; 9],
+    /// Since when the oldest due job is due.
+    pub oldest_due: Option<Timestamp>,
+}
+
+/// Queues.
+#[async_trait]
+pub trait QueueStore: Send + Sync {
+    /// One queue, if it exists.
+    async fn get(&self, name: &QueueName) -> StoreResult<Option<Queue>>;
+
+    /// All queues, by name.
+    async fn list(&self) -> StoreResult<Vec<Queue>>;
+
+    /// Sets what an operator sets, and makes the queue if it does not exist.
+    /// When this returns, no later claim starts a job against the new settings.
+    async fn put(&self, name: &QueueName, settings: &QueueSettings, now: Timestamp) -> StoreResult<Queue>;
+
+    /// How full the queues are, by name.
+    async fn depths(&self) -> StoreResult<Vec<QueueDepth>>;
+}

@@ -1,0 +1,24 @@
+//! Tenants.
+
+use async_trait::async_trait;
+use taskflow_domain::tenant::{Tenant, TenantSettings};
+use taskflow_domain::{TenantSlug, Timestamp};
+
+use super::StoreResult;
+
+/// Tenants. The tenant `default` exists from the start.
+#[async_trait]
+pub trait TenantStore: Send + Sync {
+    /// One tenant, if it exists.
+    async fn get(&self, slug: &TenantSlug) -> StoreResult<Option<Tenant>>;
+
+    /// One tenant, made with default settings if it does not exist.
+    async fn ensure(&self, slug: &TenantSlug, now: Timestamp) -> StoreResult<Tenant>;
+
+    /// Tenants in rising order of their slugs, after `after`, at most `limit`.
+    async fn list(&self, after: Option<&TenantSlug>, limit: u32) -> StoreResult<Vec<Tenant>>;
+
+    /// Sets what an operator sets, and makes the tenant if it does not exist.
+    /// When this returns, no later claim starts a job against the new settings.
+    async fn put(&self, slug: &TenantSlug, settings: &TenantSettings, now: Timestamp) -> StoreResult<Tenant>;
+}

@@ -1,0 +1,57 @@
+//! Workers: who runs jobs, and who is still alive.
+
+use async_trait::async_trait;
+use taskflow_domain::{JobId, Kind, LeaseToken, QueueName, TenantId, Timestamp, WorkerName};
+
+use super::StoreResult;
+
+/// A worker as it made itself known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Worker {
+    /// Its name, unique for each process.
+    pub name: WorkerName,
+    /// The tenant that it serves; `None` for all.
+    pub tenant: Option<TenantId>,
+    /// The queues that it serves; empty for all.
+    pub queues: Vec<QueueName>,
+    /// The kinds that it serves; empty for the engine's own worker.
+    pub kinds: Vec<Kind>,
+    /// How many jobs it runs at once.
+    pub slots: u32,
+    /// Since when it is known.
+    pub started_at: Timestamp,
+    /// When it was last heard of.
+    pub beat_at: Timestamp,
+    /// When its lease ends unless it is heard of again.
+    pub lease_until: Timestamp,
+}
+
+/// A lease that a worker holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldLease {
+    /// The job.
+    pub job: JobId,
+    /// The fence.
+    pub token: LeaseToken,
+    /// Whether somebody asked for the job's end.
+    pub cancel: bool,
+}
+
+/// Workers.
+#[async_trait]
+pub trait WorkerStore: Send + Sync {
+    /// Makes a worker known, or heard of again: one write, whatever it runs.
+    /// All leases that it claimed without an end of their own last until
+    /// `lease_until` from now on. Answers all leases that it holds.
+    async fn beat(&self, worker: &Worker) -> StoreResult<Vec<HeldLease>>;
+
+    /// Forgets a worker that left in good order. Leases that it still holds
+    /// expire at once.
+    async fn leave(&self, name: &WorkerName, now: Timestamp) -> StoreResult<()>;
+
+    /// Forgets workers without leases that were not heard of since `before`.
+    async fn forget(&self, before: Timestamp) -> StoreResult<u32>;
+
+    /// All known workers, by name.
+    async fn list(&self) -> StoreResult<Vec<Worker>>;
+}

@@ -1,0 +1,33 @@
+//! What a job is and how it may change: the pure heart of TaskFlow.
+//!
+//! Nothing here reads a clock, draws a random number, or waits. Time, ids and
+//! randomness come in as arguments; decisions go out as values that a store
+//! commits. Every other crate depends on this one, and this one on none.
+
+pub mod attempt;
+pub mod change;
+pub mod event;
+pub mod fair;
+pub mod id;
+pub mod job;
+pub mod name;
+pub mod queue;
+pub mod retry;
+pub mod state;
+pub mod target;
+pub mod tenant;
+pub mod time;
+
+pub use attempt::{Attempt, AttemptError, Outcome};
+pub use change::{Decision, Edit, Guard, JobChange, Refusal, Report, Verdict};
+pub use event::{Actor, EventKind, JobEvent};
+pub use id::{CorrelationId, FiringId, JobId, LeaseToken, QueueId, RuleId, TenantId};
+pub use job::{
+    CancelRequest, ClaimedJob, Counters, Delay, Job, JobSpec, Json, Labels, Lease, Priority, Progress,
+    Standing,
+};
+pub use name::{Kind, NameError, QueueName, TenantSlug, WorkerName};
+pub use retry::{Jitter, RetryPolicy, Strategy};
+pub use state::JobState;
+pub use target::{Builtin, HttpTarget, Method, Target};
+pub use time::Timestamp;

@@ -1,0 +1,151 @@
+//! Where a job executes.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The method of a call to an HTTP target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Method {
+    /// GET: the payload is not sent.
+    Get,
+    /// POST.
+    #[default]
+    Post,
+    /// PUT.
+    Put,
+    /// PATCH.
+    Patch,
+    /// DELETE.
+    Delete,
+}
+
+impl Method {
+    /// The name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
+/// An endpoint that the worker calls.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpTarget {
+    /// Absolute, `http` or `https`.
+    pub url: String,
+    /// How it is called.
+    #[serde(default)]
+    pub method: Method,
+    /// Sent as they stand, after the identifying headers.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// Answers that end the job although they would be retried.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub permanent_statuses: Vec<u16>,
+    /// Answers that are retried although they would end the job.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retryable_statuses: Vec<u16>,
+}
+
+/// What an HTTP answer means for the attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusClass {
+    /// The attempt succeeded.
+    Success,
+    /// The attempt failed and may be repeated.
+    Retryable,
+    /// The attempt failed, and repeating it is pointless.
+    Permanent,
+}
+
+impl HttpTarget {
+    /// The meaning of `status`, the target's own lists first.
+    pub fn classify(&self, status: u16) -> StatusClass {
+        if self.permanent_statuses.contains(&status) {
+            StatusClass::Permanent
+        } else if self.retryable_statuses.contains(&status) {
+            StatusClass::Retryable
+        } else {
+            match status {
+                200..=299 => StatusClass::Success,
+                408 | 425 | 429 | 500..=599 => StatusClass::Retryable,
+                _ => StatusClass::Permanent,
+            }
+        }
+    }
+}
+
+/// Work that the worker does by itself, for trying things out and for measuring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Builtin {
+    /// Succeeds at once.
+    Noop,
+    /// Succeeds with the payload as its result.
+    Echo,
+    /// Succeeds after `ms`.
+    Sleep,
+    /// Fails, retryably, after `ms`.
+    Fail,
+}
+
+/// Where a job executes. A job without one waits for a pulling worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Target {
+    /// An HTTP endpoint.
+    Http(HttpTarget),
+    /// Inside the worker.
+    Builtin {
+        /// Which work.
+        name: Builtin,
+        /// How long it takes, in milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ms: Option<u64>,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_have_classes() {
+        let mut target = HttpTarget {
+            url: "http://127.0.0.1/".into(),
+            method: Method::Post,
+            headers: BTreeMap::new(),
+            permanent_statuses: vec![503],
+            retryable_statuses: vec![404],
+        };
+        assert_eq!(target.classify(204), StatusClass::Success);
+        assert_eq!(target.classify(503), StatusClass::Permanent);
+        assert_eq!(target.classify(404), StatusClass::Retryable);
+        target.permanent_statuses.clear();
+        target.retryable_statuses.clear();
+        for status in [408, 425, 429, 500, 503, 599] {
+            assert_eq!(target.classify(status), StatusClass::Retryable, "{status}");
+        }
+        for status in [301, 302, 400, 404, 410, 422] {
+            assert_eq!(target.classify(status), StatusClass::Permanent, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_target_keeps_its_shape() {
+        let text = r#"{"type":"builtin","name":"sleep","ms":5}"#;
+        let target: Target = serde_json::from_str(text).unwrap();
+        assert_eq!(target, Target::Builtin { name: Builtin::Sleep, ms: Some(5) });
+        assert_eq!(serde_json::to_string(&target).unwrap(), text);
+        let http = r#"{"type":"http","url":"http://a/","method":"POST","headers":{}}"#;
+        let target: Target = serde_json::from_str(http).unwrap();
+        assert_eq!(serde_json::to_string(&target).unwrap(), http);
+        assert!(serde_json::from_str::<Target>(r#"{"type":"http","url":"x","uri":1}"#).is_err());
+    }
+}

@@ -1,0 +1,70 @@
+//! Where leases come from and where reports go.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use taskflow_domain::{ClaimedJob, JobId, Lease, LeaseToken, Verdict};
+
+/// What a claim brought.
+#[derive(Debug, Default)]
+pub struct Claimed {
+    /// The jobs, in the order in which they should start.
+    pub jobs: Vec<ClaimedJob>,
+    /// Whether another claim right now might find more.
+    pub more: bool,
+}
+
+/// An attempt that has ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// The lease that it ran under.
+    pub lease: Lease,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// Slot time that it took, in microseconds.
+    pub took_us: i64,
+}
+
+/// What became of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// It was committed.
+    Done,
+    /// The lease was lost before; the report changed nothing.
+    LeaseLost,
+}
+
+/// A lease that the source says this worker holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The job.
+    pub job: JobId,
+    /// The fence.
+    pub token: LeaseToken,
+    /// Whether the job is to be stopped.
+    pub cancel: bool,
+}
+
+/// The source cannot be reached, or failed. A repeat may succeed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct SourceError(pub String);
+
+/// Where leases come from and where reports go.
+#[async_trait]
+pub trait LeaseSource: Send + Sync + 'static {
+    /// Asks for at most `max` jobs. Does not wait for work.
+    async fn claim(&self, max: u32) -> Result<Claimed, SourceError>;
+    /// Reports the ends of attempts; the answers stand in their order.
+    async fn settle(&self, finished: &[Finished]) -> Result<Vec<Settled>, SourceError>;
+    /// Extends all leases of this worker, and tells which it holds.
+    async fn beat(&self) -> Result<Vec<Held>, SourceError>;
+    /// Waits until there may be work, at most `longest`.
+    async fn work_arrives(&self, longest: Duration);
+    /// Waits until some running job may have been cancelled.
+    async fn cancel_arrives(&self);
+    /// Says that this worker is leaving in good order.
+    async fn leave(&self);
+    /// How long a lease lasts without a beat.
+    fn lease(&self) -> Duration;
+}
