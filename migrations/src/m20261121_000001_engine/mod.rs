@@ -7,7 +7,7 @@ use sea_orm_migration::{
 };
 
 #[derive(DeriveMigrationName)]
-pub struct Migration;
+pub(crate) struct Migration;
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
@@ -15,7 +15,7 @@ impl MigrationTrait for Migration {
         Some(true)
     }
 
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+    async fn up(&self, manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         let connection = manager.get_connection();
         let schema = match connection.get_database_backend() {
             DbBackend::Sqlite => include_str!("sqlite.sql"),
@@ -24,7 +24,7 @@ impl MigrationTrait for Migration {
         connection.execute_unprepared(schema).await.map(|_| ())
     }
 
-    async fn down(&self, _: &SchemaManager) -> Result<(), DbErr> {
+    async fn down(&self, _: &SchemaManager<'_>) -> Result<(), DbErr> {
         Err(DbErr::Migration("migrations go forward only: restore a backup instead".into()))
     }
 }
