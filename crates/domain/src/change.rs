@@ -25,8 +25,9 @@ pub const FREE_SNOOZES: u16 = 100;
 pub enum Guard {
     /// The job is not running, and its history ends at this number.
     Version {
-        /// The state it was in, so that a store knows where to look. A SCHEDULED
-        /// job may have become PENDING since, which is no change.
+        /// The state it was seen in, so that a store knows where to look first.
+        /// A SCHEDULED job becomes PENDING without a change, and shows as PENDING
+        /// before a store has moved it: either of the two names both.
         state: JobState,
         /// The last entry of its history.
         seq: u32,
@@ -58,6 +59,8 @@ pub enum Decision {
     Move(Standing),
     /// It keeps running, and its worker is to be told.
     RequestCancel(CancelRequest),
+    /// It keeps running, and only what was asked for changes.
+    Keep,
 }
 
 /// One change of one job, ready to be committed.
@@ -360,7 +363,7 @@ pub fn redrive(job: &Job, actor: Actor, now: Timestamp) -> Result<JobChange, Ref
 }
 
 /// Changes time, priority or labels of a job that has not ended. A running job's
-/// time has passed, so only its labels can still be changed.
+/// time has passed; its new priority counts from its next attempt on.
 pub fn edit(job: &Job, edit: Edit, actor: Actor, now: Timestamp) -> Result<JobChange, Refusal> {
     let due = |old: Timestamp| edit.run_at.unwrap_or(old);
     let to = match &job.standing {
@@ -371,10 +374,13 @@ pub fn edit(job: &Job, edit: Edit, actor: Actor, now: Timestamp) -> Result<JobCh
         }
         Standing::Pending { due: old } => Standing::due_at(due(*old), Delay::Requested, now),
         Standing::Paused { due: old, waiting } => Standing::Paused { due: due(*old), waiting: *waiting },
-        Standing::Running { .. } => {
-            return Err(refuse(job, "rescheduled", "jobs that neither run nor have ended"));
+        Standing::Running { .. } if edit.run_at.is_some() => {
+            return Err(refuse(job, "rescheduled", "WAITING, SCHEDULED, PENDING and PAUSED jobs"));
         }
-        Standing::Ended { .. } => return Err(refuse(job, "rescheduled", "jobs that have not ended")),
+        Standing::Running { .. } => job.standing.clone(),
+        Standing::Ended { .. } => {
+            return Err(refuse(job, "changed", "WAITING, SCHEDULED, PENDING, RUNNING and PAUSED jobs"));
+        }
     };
     let mut data = serde_json::json!({});
     if let Some(at) = edit.run_at {
@@ -387,6 +393,10 @@ pub fn edit(job: &Job, edit: Edit, actor: Actor, now: Timestamp) -> Result<JobCh
         data["labels"] = serde_json::json!(labels);
     }
     let mut change = change(job, to, EventKind::Rescheduled, actor, data, now);
+    if let Standing::Running { token, .. } = job.standing {
+        change.guard = Guard::Lease { token, unless_cancelled: false };
+        change.decision = Decision::Keep;
+    }
     change.edit = Some(edit);
     Ok(change)
 }

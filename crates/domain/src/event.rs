@@ -7,6 +7,7 @@
 use std::fmt;
 
 use crate::attempt::{Attempt, AttemptEnd, Outcome};
+use crate::job::Progress;
 use crate::name::WorkerName;
 use crate::state::JobState;
 use crate::time::Timestamp;
@@ -191,6 +192,17 @@ pub fn ended(seq: u32, attempt: &Attempt, end: &AttemptEnd) -> JobEvent {
     let actor =
         if end.outcome == Outcome::LeaseExpired { Actor::engine() } else { Actor::worker(&attempt.worker) };
     JobEvent { seq, kind, at: end.at, actor, data }
+}
+
+/// The entry of what a running attempt told of its progress.
+pub fn progressed(seq: u32, worker: &WorkerName, progress: &Progress, at: Timestamp) -> JobEvent {
+    let data = serde_json::json!({
+        "percent": progress.percent,
+        "message": progress.message,
+        "succeeded": progress.succeeded,
+        "failed": progress.failed,
+    });
+    JobEvent { seq, kind: EventKind::Progressed, at, actor: Actor::worker(worker), data }
 }
 
 /// An attempt with the numbers of its two entries in the job's history.

@@ -28,7 +28,8 @@ pub enum Inserted {
     Existing(JobId),
     /// Its idempotency key was used before for another request, by this job.
     KeyReused(JobId),
-    /// The tenant has this many jobs waiting, and may not have more.
+    /// The tenant may have only this many jobs that neither run nor have ended,
+    /// and has them. A known key is answered as known even then.
     BacklogFull(u32),
 }
 
@@ -129,7 +130,8 @@ pub trait JobStore: Send + Sync {
     /// In one transaction per queue group: the job leaves the due jobs, its attempt is counted
     /// and begins, its `started` entry gets its number, its lane is charged. At
     /// no committed instant do more jobs run than a limit allows, and nothing of
-    /// a paused queue or tenant starts.
+    /// a paused queue or tenant starts. A worker that was never heard of becomes
+    /// known, with a lease of its own that ends `now`.
     async fn claim(&self, request: &ClaimRequest) -> StoreResult<Claim>;
 
     /// Commits changes, all in one transaction, each only if its guard holds; the
@@ -139,7 +141,8 @@ pub trait JobStore: Send + Sync {
     /// With a change goes everything that belongs to it: the job's place, its
     /// counters, the finished attempt, the entry in the history, the room under
     /// the limits, the charge of the lane. Jobs that became due are claimable
-    /// when this returns.
+    /// when this returns. Of a change that keeps the job running
+    /// (`RequestCancel`, `Keep`) the counters say nothing new.
     async fn commit(&self, changes: &[JobChange]) -> StoreResult<Vec<Committed>>;
 
     /// The leases of jobs that run, for those of the given jobs that do.
@@ -152,8 +155,9 @@ pub trait JobStore: Send + Sync {
         until: Timestamp,
     ) -> StoreResult<Vec<Extended>>;
 
-    /// Notes progress of running jobs, each with an entry in the history.
-    /// Answers whether each lease was held.
+    /// Notes progress of running jobs, each report with an entry in the history
+    /// (see [`taskflow_domain::event::progressed`]), also where a call holds
+    /// several of one job. Answers whether each lease was held.
     async fn progress(
         &self,
         reports: &[(TenantId, JobId, LeaseToken, taskflow_domain::Progress)],
@@ -164,7 +168,8 @@ pub trait JobStore: Send + Sync {
     /// those with an end of their own, and those of workers whose lease ended.
     async fn expired(&self, now: Timestamp, limit: u32) -> StoreResult<Vec<Lease>>;
 
-    /// Makes scheduled jobs that are due by `now` claimable, at most `limit`.
+    /// Makes scheduled jobs that are due by `now` claimable, at most `limit`, the
+    /// earliest first. That is no change of the job and makes no entry.
     async fn promote(&self, now: Timestamp, limit: u32) -> StoreResult<Promoted>;
 
     /// Deletes jobs in terminal state `state` that ended before `before`, with

@@ -50,6 +50,7 @@ pub trait WorkerStore: Send + Sync {
     async fn leave(&self, name: &WorkerName, now: Timestamp) -> StoreResult<()>;
 
     /// Forgets workers without leases that were not heard of since `before`.
+    /// Attempts that they made keep their names.
     async fn forget(&self, before: Timestamp) -> StoreResult<u32>;
 
     /// All known workers, by name.
