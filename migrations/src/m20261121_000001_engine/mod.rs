@@ -1,4 +1,8 @@
 //! The tables of the engine: tenants, queues, lanes, jobs and where they stand.
+#![expect(
+    elided_lifetimes_in_paths,
+    reason = "the trait is declared so, and naming the lifetime does not compile"
+)]
 
 use sea_orm_migration::prelude::{DbErr, DeriveMigrationName, MigrationTrait, SchemaManager};
 use sea_orm_migration::{
@@ -15,7 +19,7 @@ impl MigrationTrait for Migration {
         Some(true)
     }
 
-    async fn up(&self, manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let connection = manager.get_connection();
         let schema = match connection.get_database_backend() {
             DbBackend::Sqlite => include_str!("sqlite.sql"),
@@ -24,7 +28,7 @@ impl MigrationTrait for Migration {
         connection.execute_unprepared(schema).await.map(|_| ())
     }
 
-    async fn down(&self, _: &SchemaManager<'_>) -> Result<(), DbErr> {
+    async fn down(&self, _: &SchemaManager) -> Result<(), DbErr> {
         Err(DbErr::Migration("migrations go forward only: restore a backup instead".into()))
     }
 }
