@@ -3,5 +3,31 @@
 //! A use case asks the domain what a wish means and a port to commit it. No
 //! transaction crosses a port: what must happen together is one port method.
 
+pub mod caller;
+pub mod jobs;
+pub mod maintain;
 pub mod memory;
+pub mod meter;
 pub mod ports;
+pub mod queues;
+pub mod tenants;
+pub mod work;
+
+use std::sync::Arc;
+
+pub use caller::Caller;
+
+/// The ports that every use case stands on.
+#[derive(Clone)]
+pub struct World {
+    /// The database.
+    pub stores: ports::Stores,
+    /// Time.
+    pub clock: Arc<dyn ports::Clock>,
+    /// Identity.
+    pub ids: Arc<dyn ports::Ids>,
+    /// Chance.
+    pub jitter: Arc<dyn ports::Jitter>,
+    /// News.
+    pub wakeups: Arc<dyn ports::Wakeups>,
+}

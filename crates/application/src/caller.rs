@@ -1,0 +1,66 @@
+//! Who asks, and for which tenant.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use taskflow_domain::{Actor, TenantId, TenantSlug};
+
+use crate::World;
+use crate::ports::StoreResult;
+
+/// Who asks, and for which tenant.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The tenant whose things are looked at and changed.
+    pub slug: TenantSlug,
+    /// Who is written into histories.
+    pub actor: Actor,
+    /// Whether naming a tenant for a write makes it exist. So it is where
+    /// nobody has to show a key: there, naming is all that there is.
+    pub makes_tenant: bool,
+}
+
+/// From slugs to tenants. A tenant's id never changes and tenants are never
+/// deleted, so what was found once is kept.
+#[derive(Clone)]
+pub struct Directory {
+    world: World,
+    known: Arc<RwLock<BTreeMap<TenantSlug, TenantId>>>,
+}
+
+impl Directory {
+    /// An empty directory over the store.
+    pub fn new(world: World) -> Self {
+        Self { world, known: Arc::default() }
+    }
+
+    /// The caller's tenant, if it exists.
+    pub async fn find(&self, caller: &Caller) -> StoreResult<Option<TenantId>> {
+        if let Some(id) = self.recall(&caller.slug) {
+            return Ok(Some(id));
+        }
+        let tenant = self.world.stores.tenants.get(&caller.slug).await?;
+        Ok(tenant.map(|tenant| self.keep(&caller.slug, tenant.id)))
+    }
+
+    /// The caller's tenant, for a write that creates something of it.
+    pub async fn find_or_make(&self, caller: &Caller) -> StoreResult<Option<TenantId>> {
+        if !caller.makes_tenant {
+            return self.find(caller).await;
+        }
+        if let Some(id) = self.recall(&caller.slug) {
+            return Ok(Some(id));
+        }
+        let tenant = self.world.stores.tenants.ensure(&caller.slug, self.world.clock.now()).await?;
+        Ok(Some(self.keep(&caller.slug, tenant.id)))
+    }
+
+    fn recall(&self, slug: &TenantSlug) -> Option<TenantId> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).get(slug).copied()
+    }
+
+    fn keep(&self, slug: &TenantSlug, id: TenantId) -> TenantId {
+        self.known.write().unwrap_or_else(PoisonError::into_inner).insert(slug.clone(), id);
+        id
+    }
+}

@@ -1,0 +1,106 @@
+//! Acting on many jobs by filter.
+
+use taskflow_domain::{Job, JobChange, JobState, Timestamp, change};
+
+use super::{Jobs, JobsError};
+use crate::caller::Caller;
+use crate::ports::{Committed, JobFilter, Page};
+
+/// Jobs of one transaction: few enough that nobody waits for it.
+const STEP: u32 = 500;
+
+/// What is done to each job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BulkAction {
+    /// End it.
+    Cancel,
+    /// Send it through again.
+    Retry,
+}
+
+impl BulkAction {
+    /// The states from which it is possible.
+    const fn possible(self) -> &'static [JobState] {
+        match self {
+            Self::Cancel => &[
+                JobState::Waiting,
+                JobState::Scheduled,
+                JobState::Pending,
+                JobState::Running,
+                JobState::Paused,
+            ],
+            Self::Retry => &[JobState::Failed, JobState::Dead, JobState::Cancelled],
+        }
+    }
+
+    /// The states that are meant where the filter names none. What somebody
+    /// cancelled is sent through again only if it is named.
+    const fn meant(self) -> &'static [JobState] {
+        match self {
+            Self::Cancel => self.possible(),
+            Self::Retry => &[JobState::Failed, JobState::Dead],
+        }
+    }
+
+    /// `filter`, narrowed to the states that this action can do something to;
+    /// `None` if none is left.
+    fn narrow(self, filter: &JobFilter) -> Option<JobFilter> {
+        let mut states = filter.states.clone();
+        if states.is_empty() {
+            states = self.meant().to_vec();
+        }
+        states.retain(|state| self.possible().contains(state));
+        (!states.is_empty()).then(|| JobFilter { states, ..filter.clone() })
+    }
+
+    fn decide(self, job: &Job, caller: &Caller, now: Timestamp) -> Option<JobChange> {
+        let actor = caller.actor.clone();
+        match self {
+            // A job that has moved on since it was found is not meant any more.
+            Self::Cancel => change::cancel(job, actor, None, now).ok().flatten(),
+            Self::Retry => change::redrive(job, actor, now).ok(),
+        }
+    }
+}
+
+/// What a bulk action met and did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BulkOutcome {
+    /// Jobs that met the filter in a state that allows the action.
+    pub matched: u64,
+    /// Jobs that were changed.
+    pub changed: u64,
+}
+
+impl Jobs {
+    /// Does `action` to every job that meets the filter, newest first, in many
+    /// small transactions. With `dry_run` the jobs are only counted.
+    pub async fn bulk(
+        &self,
+        caller: &Caller,
+        action: BulkAction,
+        filter: &JobFilter,
+        dry_run: bool,
+    ) -> Result<BulkOutcome, JobsError> {
+        let mut outcome = BulkOutcome::default();
+        let Some(tenant) = self.directory.find(caller).await? else { return Ok(outcome) };
+        let Some(filter) = action.narrow(filter) else { return Ok(outcome) };
+        let reader = &self.world.stores.reader;
+        if dry_run {
+            outcome.matched = reader.count(tenant, &filter, self.world.clock.now()).await?;
+            return Ok(outcome);
+        }
+        let mut page = Page { before: None, limit: STEP };
+        loop {
+            let now = self.world.clock.now();
+            let jobs = reader.list(tenant, &filter, page, now).await?;
+            let Some(last) = jobs.last() else { return Ok(outcome) };
+            page.before = Some(last.spec.id);
+            outcome.matched += jobs.len() as u64;
+            let changes: Vec<_> = jobs.iter().filter_map(|job| action.decide(job, caller, now)).collect();
+            let committed = self.world.stores.jobs.commit(&changes).await?;
+            outcome.changed += committed.iter().filter(|result| **result == Committed::Done).count() as u64;
+            self.announce_changes(&changes);
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Acting on one job: cancel, retry, pause, resume, edit.
+
+use taskflow_domain::change::{self, Edit};
+use taskflow_domain::{Decision, Job, JobChange, JobId, JobState, Refusal, Timestamp};
+
+use super::{Jobs, JobsError};
+use crate::caller::Caller;
+use crate::ports::{Committed, Topic};
+
+/// How often a change is tried again when the job moved on in the meantime.
+const TRIES: usize = 8;
+
+impl Jobs {
+    /// Ends a job. A running one is told to stop, and is CANCELLED once it has.
+    pub async fn cancel(&self, caller: &Caller, id: JobId, reason: Option<&str>) -> Result<Job, JobsError> {
+        self.act(caller, id, |job, now| change::cancel(job, caller.actor.clone(), reason, now)).await
+    }
+
+    /// Sends an ended job through again.
+    pub async fn retry(&self, caller: &Caller, id: JobId) -> Result<Job, JobsError> {
+        self.act(caller, id, |job, now| change::redrive(job, caller.actor.clone(), now).map(Some)).await
+    }
+
+    /// Holds a job that has not begun.
+    pub async fn pause(&self, caller: &Caller, id: JobId) -> Result<Job, JobsError> {
+        self.act(caller, id, |job, now| change::pause(job, caller.actor.clone(), now).map(Some)).await
+    }
+
+    /// Ends a hold.
+    pub async fn resume(&self, caller: &Caller, id: JobId) -> Result<Job, JobsError> {
+        self.act(caller, id, |job, now| change::resume(job, caller.actor.clone(), now).map(Some)).await
+    }
+
+    /// Changes time, priority or labels.
+    pub async fn edit(&self, caller: &Caller, id: JobId, edit: Edit) -> Result<Job, JobsError> {
+        self.act(caller, id, |job, now| change::edit(job, edit.clone(), caller.actor.clone(), now).map(Some))
+            .await
+    }
+
+    /// Reads, decides, commits; again if the job moved on in between.
+    async fn act(
+        &self,
+        caller: &Caller,
+        id: JobId,
+        decide: impl Fn(&Job, Timestamp) -> Result<Option<JobChange>, Refusal>,
+    ) -> Result<Job, JobsError> {
+        let tenant = self.tenant(caller).await?;
+        let reader = &self.world.stores.reader;
+        for _ in 0..TRIES {
+            let now = self.world.clock.now();
+            let job = reader.get(tenant, id, now).await?.ok_or(JobsError::NotFound)?;
+            let Some(change) = decide(&job, now)? else { return Ok(job) };
+            let committed = self.world.stores.jobs.commit(std::slice::from_ref(&change)).await?;
+            if committed.first() == Some(&Committed::Done) {
+                self.announce_changes(std::slice::from_ref(&change));
+                return reader.get(tenant, id, now).await?.ok_or(JobsError::NotFound);
+            }
+        }
+        Err(JobsError::Contended)
+    }
+
+    pub(super) fn announce_changes(&self, changes: &[JobChange]) {
+        let topic_of = |change: &JobChange| match &change.decision {
+            Decision::RequestCancel(_) => Some(Topic::Cancel),
+            Decision::Move(standing) => match standing.state() {
+                JobState::Pending => Some(Topic::Work),
+                JobState::Scheduled => Some(Topic::Schedule),
+                _ => None,
+            },
+        };
+        for topic in [Topic::Work, Topic::Schedule, Topic::Cancel] {
+            if changes.iter().any(|change| topic_of(change) == Some(topic)) {
+                self.world.wakeups.nudge(topic);
+            }
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Workers on the network: they claim the kinds that they serve, and each of
+//! their leases stands for itself, because a worker that has forgotten one job
+//! still extends the others.
+
+use std::time::Duration;
+
+use taskflow_domain::change::Verdict;
+use taskflow_domain::{
+    AttemptError, JobId, Json, Kind, LeaseToken, Progress, QueueName, TenantId, WorkerName,
+};
+
+use super::{Ended, Settled, Work, until};
+use crate::caller::Caller;
+use crate::ports::{Claim, ClaimRequest, Extended, Route, StoreResult, Topic, Worker};
+
+/// What a worker on the network asks for.
+#[derive(Clone, Debug)]
+pub struct RemoteClaim {
+    /// Who asks.
+    pub worker: WorkerName,
+    /// Only jobs of these queues; empty for all.
+    pub queues: Vec<QueueName>,
+    /// Only jobs of these kinds.
+    pub kinds: Vec<Kind>,
+    /// How many at most.
+    pub max: u32,
+    /// How long to wait for work, in milliseconds.
+    pub wait_ms: u64,
+    /// How long each lease lasts without a heartbeat, in milliseconds.
+    pub lease_ms: u64,
+    /// Whether jobs of all tenants are meant, not only the caller's.
+    pub all_tenants: bool,
+}
+
+/// A lease as a worker on the network names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RemoteLease {
+    /// The job.
+    pub job: JobId,
+    /// The fence.
+    pub token: LeaseToken,
+}
+
+/// How an attempt of a worker on the network failed.
+#[derive(Clone, Debug)]
+pub struct RemoteFailure {
+    /// The lease.
+    pub lease: RemoteLease,
+    /// Why; a snooze needs no reason.
+    pub error: AttemptError,
+    /// Whether a retry is pointless.
+    pub permanent: bool,
+    /// When it wants to be tried again, in milliseconds from now.
+    pub retry_after_ms: Option<u64>,
+}
+
+/// Progress of an attempt of a worker on the network.
+#[derive(Clone, Debug)]
+pub struct RemoteProgress {
+    /// The lease.
+    pub lease: RemoteLease,
+    /// How far it is.
+    pub progress: Progress,
+}
+
+/// Why an item was not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ItemError {
+    /// The token is not, or no longer, that of the job's lease.
+    StaleLease,
+}
+
+impl Work {
+    /// Claims jobs without a target; waits for the first one if there is none.
+    pub async fn claim_remote(&self, caller: &Caller, wish: RemoteClaim) -> StoreResult<Claim> {
+        let tenant = if wish.all_tenants { None } else { self.directory.find_or_make(caller).await? };
+        if tenant.is_none() && !wish.all_tenants {
+            return Ok(Claim::default());
+        }
+        self.make_known(tenant, &wish).await?;
+        let mut news = self.world.wakeups.listen(Topic::Work);
+        let give_up = tokio::time::Instant::now() + Duration::from_millis(wish.wait_ms);
+        loop {
+            news.borrow_and_update();
+            let claim = self.claim_counted(&self.request(tenant, &wish)).await?;
+            if !claim.jobs.is_empty() || tokio::time::Instant::now() >= give_up {
+                return Ok(claim);
+            }
+            if claim.more {
+                continue;
+            }
+            // News can be lost, so the worker looks by itself once a second too.
+            let look_again = give_up.min(tokio::time::Instant::now() + Duration::from_secs(1));
+            drop(tokio::time::timeout_at(look_again, news.changed()).await);
+        }
+    }
+
+    async fn make_known(&self, tenant: Option<TenantId>, wish: &RemoteClaim) -> StoreResult<()> {
+        let now = self.world.clock.now();
+        let worker = Worker {
+            name: wish.worker.clone(),
+            tenant,
+            queues: wish.queues.clone(),
+            kinds: wish.kinds.clone(),
+            slots: wish.max,
+            started_at: now,
+            beat_at: now,
+            lease_until: until(now, wish.lease_ms.max(wish.wait_ms)),
+        };
+        self.world.stores.workers.beat(&worker).await.map(drop)
+    }
+
+    fn request(&self, tenant: Option<TenantId>, wish: &RemoteClaim) -> ClaimRequest {
+        let now = self.world.clock.now();
+        ClaimRequest {
+            worker: wish.worker.clone(),
+            tenant,
+            queues: wish.queues.clone(),
+            route: Route::Kinds(wish.kinds.clone()),
+            max: wish.max,
+            lease_until: Some(until(now, wish.lease_ms)),
+            now,
+            nonce: self.world.ids.nonce(),
+        }
+    }
+
+    /// Extends leases; each answer says whether the job is to be stopped.
+    pub async fn heartbeat(
+        &self,
+        caller: &Caller,
+        leases: &[RemoteLease],
+        lease_ms: u64,
+    ) -> StoreResult<Vec<Result<bool, ItemError>>> {
+        let Some(tenant) = self.directory.find(caller).await? else {
+            return Ok(vec![Err(ItemError::StaleLease); leases.len()]);
+        };
+        let keys: Vec<_> = leases.iter().map(|lease| (tenant, lease.job, lease.token)).collect();
+        let extended = self.world.stores.jobs.extend(&keys, until(self.world.clock.now(), lease_ms)).await?;
+        let answer = |extended| match extended {
+            Extended::Held { cancel } => Ok(cancel),
+            Extended::Lost => Err(ItemError::StaleLease),
+        };
+        Ok(extended.into_iter().map(answer).collect())
+    }
+
+    /// Ends attempts well.
+    pub async fn complete(
+        &self,
+        caller: &Caller,
+        items: Vec<(RemoteLease, Option<Json>)>,
+    ) -> StoreResult<Vec<Result<Settled, ItemError>>> {
+        let verdicts =
+            items.into_iter().map(|(lease, result)| (lease, Verdict::Succeeded { result })).collect();
+        self.end_remote(caller, verdicts).await
+    }
+
+    /// Ends attempts without success.
+    pub async fn fail(
+        &self,
+        caller: &Caller,
+        items: Vec<RemoteFailure>,
+    ) -> StoreResult<Vec<Result<Settled, ItemError>>> {
+        let verdict = |item: RemoteFailure| {
+            let RemoteFailure { lease, error, permanent, retry_after_ms } = item;
+            (lease, Verdict::Failed { error, result: None, permanent, retry_after_ms })
+        };
+        self.end_remote(caller, items.into_iter().map(verdict).collect()).await
+    }
+
+    /// Notes progress.
+    pub async fn progress(
+        &self,
+        caller: &Caller,
+        items: Vec<RemoteProgress>,
+    ) -> StoreResult<Vec<Result<(), ItemError>>> {
+        let Some(tenant) = self.directory.find(caller).await? else {
+            return Ok(vec![Err(ItemError::StaleLease); items.len()]);
+        };
+        let reports: Vec<_> =
+            items.into_iter().map(|item| (tenant, item.lease.job, item.lease.token, item.progress)).collect();
+        let held = self.world.stores.jobs.progress(&reports, self.world.clock.now()).await?;
+        Ok(held.into_iter().map(|held| if held { Ok(()) } else { Err(ItemError::StaleLease) }).collect())
+    }
+
+    async fn end_remote(
+        &self,
+        caller: &Caller,
+        items: Vec<(RemoteLease, Verdict)>,
+    ) -> StoreResult<Vec<Result<Settled, ItemError>>> {
+        let mut answers = vec![Err(ItemError::StaleLease); items.len()];
+        let Some(tenant) = self.directory.find(caller).await? else { return Ok(answers) };
+        let keys: Vec<_> = items.iter().map(|(lease, _)| (tenant, lease.job)).collect();
+        let leases = self.world.stores.jobs.leases(&keys).await?;
+        let now = self.world.clock.now();
+        let mut places = Vec::new();
+        let mut ended = Vec::new();
+        for (at, ((named, verdict), lease)) in items.into_iter().zip(leases).enumerate() {
+            if let Some(lease) = lease.filter(|lease| lease.token == named.token) {
+                let took_us = now.micros_since(lease.started_at);
+                places.push(at);
+                ended.push(Ended { lease, verdict, took_us });
+            }
+        }
+        for (at, settled) in places.into_iter().zip(self.settle(&ended).await?) {
+            if settled != Settled::LeaseLost {
+                answers[at] = Ok(settled);
+            }
+        }
+        Ok(answers)
+    }
+}

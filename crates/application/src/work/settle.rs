@@ -1,0 +1,125 @@
+//! Ending attempts. Whoever ends one, its worker, the reaper or a remote
+//! caller, comes through here, and the fencing token decides who was first.
+
+use taskflow_domain::change::{self, Report};
+use taskflow_domain::{Decision, JobChange, JobState, Lease, Verdict};
+
+use super::Work;
+use crate::meter;
+use crate::ports::{Committed, StoreResult, Topic};
+
+/// An attempt that has ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// The lease that it ran under.
+    pub lease: Lease,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// Slot time that it took, in microseconds.
+    pub took_us: i64,
+}
+
+/// What became of the report of an attempt's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// It was committed; the job is in this state now.
+    Done(JobState),
+    /// The lease was lost before; nothing was changed.
+    LeaseLost,
+}
+
+impl Work {
+    /// Commits the ends of attempts; the answers stand in their order.
+    ///
+    /// A refused report is looked at again: if the lease still stands, a cancel
+    /// was requested since the worker last heard, and the decision is another.
+    pub async fn settle(&self, ended: &[Ended]) -> StoreResult<Vec<Settled>> {
+        let changes: Vec<_> = ended.iter().map(|end| self.decide(&end.lease, end)).collect();
+        let committed = self.world.stores.jobs.commit(&changes).await?;
+        let mut settled: Vec<_> =
+            changes.iter().zip(&committed).map(|(change, done)| answer(change, *done)).collect();
+        let refused: Vec<usize> =
+            (0..settled.len()).filter(|&at| settled[at] == Settled::LeaseLost).collect();
+        let mut final_changes = changes;
+        if !refused.is_empty() {
+            self.settle_again(ended, &refused, &mut settled, &mut final_changes).await?;
+        }
+        self.tell(ended, &final_changes, &settled);
+        Ok(settled)
+    }
+
+    async fn settle_again(
+        &self,
+        ended: &[Ended],
+        refused: &[usize],
+        settled: &mut [Settled],
+        changes: &mut [JobChange],
+    ) -> StoreResult<()> {
+        let keys: Vec<_> = refused.iter().map(|&at| (ended[at].lease.tenant, ended[at].lease.job)).collect();
+        let leases = self.world.stores.jobs.leases(&keys).await?;
+        let mut places = Vec::new();
+        let mut again = Vec::new();
+        for (&at, lease) in refused.iter().zip(leases) {
+            // Only a lease that differs by the request to cancel is still ours.
+            if let Some(lease) = lease.filter(|lease| lease.token == ended[at].lease.token) {
+                places.push(at);
+                again.push(self.decide(&lease, &ended[at]));
+            }
+        }
+        if again.is_empty() {
+            return Ok(());
+        }
+        let committed = self.world.stores.jobs.commit(&again).await?;
+        for ((at, change), done) in places.into_iter().zip(again).zip(committed) {
+            settled[at] = answer(&change, done);
+            changes[at] = change;
+        }
+        Ok(())
+    }
+
+    fn decide(&self, lease: &Lease, ended: &Ended) -> JobChange {
+        let report = Report {
+            verdict: ended.verdict.clone(),
+            at: self.world.clock.now().max(lease.started_at),
+            took_us: ended.took_us,
+            random: self.world.jitter.random(),
+        };
+        change::settle(lease, report)
+    }
+
+    fn tell(&self, ended: &[Ended], changes: &[JobChange], settled: &[Settled]) {
+        let (mut due, mut later) = (false, false);
+        for ((end, change), result) in ended.iter().zip(changes).zip(settled) {
+            let Settled::Done(state) = *result else {
+                metrics::counter!(meter::REPORTS_REFUSED).increment(1);
+                continue;
+            };
+            due |= state == JobState::Pending;
+            later |= state == JobState::Scheduled;
+            if let Some(end_of) = change.attempt.as_ref().and_then(|attempt| attempt.end.as_ref()) {
+                meter::finished(end_of.outcome, state, end.took_us);
+                tracing::debug!(
+                    job.id = %end.lease.job,
+                    job.state = state.as_str(),
+                    attempt.outcome = end_of.outcome.as_str(),
+                    attempt.number = end.lease.counters.attempt,
+                    "attempt ended",
+                );
+            }
+        }
+        if due {
+            self.world.wakeups.nudge(Topic::Work);
+        }
+        if later {
+            self.world.wakeups.nudge(Topic::Schedule);
+        }
+    }
+}
+
+fn answer(change: &JobChange, committed: Committed) -> Settled {
+    match (committed, &change.decision) {
+        (Committed::Done, Decision::Move(standing)) => Settled::Done(standing.state()),
+        (Committed::Done, Decision::RequestCancel(_)) => Settled::Done(JobState::Running),
+        (Committed::Refused, _) => Settled::LeaseLost,
+    }
+}
