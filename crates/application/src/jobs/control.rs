@@ -61,6 +61,7 @@ impl Jobs {
 
     pub(super) fn announce_changes(&self, changes: &[JobChange]) {
         let topic_of = |change: &JobChange| match &change.decision {
+            Decision::Keep => None,
             Decision::RequestCancel(_) => Some(Topic::Cancel),
             Decision::Move(standing) => match standing.state() {
                 JobState::Pending => Some(Topic::Work),

@@ -119,7 +119,7 @@ impl Work {
 fn answer(change: &JobChange, committed: Committed) -> Settled {
     match (committed, &change.decision) {
         (Committed::Done, Decision::Move(standing)) => Settled::Done(standing.state()),
-        (Committed::Done, Decision::RequestCancel(_)) => Settled::Done(JobState::Running),
+        (Committed::Done, Decision::RequestCancel(_) | Decision::Keep) => Settled::Done(JobState::Running),
         (Committed::Refused, _) => Settled::LeaseLost,
     }
 }
