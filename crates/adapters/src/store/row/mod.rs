@@ -1,0 +1,61 @@
+//! The job tables' rows as plain values, and their conversions into the domain.
+//!
+//! A row is read by position, beginning at a given column, so that a statement
+//! can join several of them; [`columns`](JobRow::columns) writes the matching
+//! part of the select list. The same code reads from either database.
+
+mod attempt;
+mod job;
+mod place;
+
+pub(crate) use attempt::{AttemptRow, EventRow};
+pub(crate) use job::JobRow;
+pub(crate) use place::{CountersRow, LeaseRow, PlaceRow, ProgressRow};
+
+use taskflow_application::ports::StoreError;
+
+/// Declares a row: its struct, its select list, and how it is read.
+macro_rules! row {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug)]
+        pub(crate) struct $name {
+            $($(#[$field_doc])* pub(crate) $field: $type,)*
+        }
+
+        impl $name {
+            /// The columns, in the order in which they are read.
+            pub(crate) const COLUMNS: &'static [&'static str] = &[$(stringify!($field)),*];
+
+            /// The select list of these columns of the table `alias`.
+            pub(crate) fn columns(alias: &str) -> String {
+                let columns: Vec<_> =
+                    Self::COLUMNS.iter().map(|column| format!("{alias}.{column}")).collect();
+                columns.join(", ")
+            }
+
+            /// Reads the columns from the one at `first` on.
+            pub(crate) fn read<'r, R>(row: &'r R, first: usize) -> sqlx::Result<Self>
+            where
+                R: sqlx::Row,
+                usize: sqlx::ColumnIndex<R>,
+                $($type: sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,)*
+            {
+                let mut next = first..;
+                let mut at = || next.next().unwrap_or(first);
+                Ok(Self { $($field: row.try_get(at())?,)* })
+            }
+        }
+    };
+}
+pub(crate) use row;
+
+/// A stored value that the engine cannot have written.
+fn corrupt(
+    table: &'static str,
+    column: &'static str,
+    id: impl ToString,
+    detail: impl ToString,
+) -> StoreError {
+    StoreError::Corrupt { table, column, id: id.to_string(), detail: detail.to_string() }
+}
