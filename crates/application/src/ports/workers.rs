@@ -29,6 +29,8 @@ pub struct Worker {
 /// A lease that a worker holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeldLease {
+    /// The job's owner.
+    pub tenant: TenantId,
     /// The job.
     pub job: JobId,
     /// The fence.
