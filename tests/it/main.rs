@@ -1,3 +1,5 @@
 //! The one integration test binary.
+#![expect(clippy::unwrap_used, reason = "what helps a test fails the test")]
 
 mod harness;
+mod tidy;
