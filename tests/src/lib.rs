@@ -1,4 +1,7 @@
-//! What the tests stand on: private PostgreSQL servers and the real binary.
+//! What the tests stand on: builders, the contract suite that holds every store
+//! to the promises of its ports, private PostgreSQL servers and the real binary.
 
+pub mod builders;
+pub mod contract;
 pub mod postgres;
 pub mod process;

@@ -1,0 +1,63 @@
+//! The contract suite: what the documentation of the store ports promises, case
+//! by case. Every adapter runs all of it, each case on a store of its own.
+//!
+//! A behaviour of the stores exists when it is written here.
+
+/// Makes one test of each case.
+///
+/// `contract_suite!(make)` stands in a module of a test binary; `make` is the
+/// path of an `async fn() -> anyhow::Result<(Stores, K)>` that makes an empty
+/// store. `K` is whatever must live as long as the store: a temporary folder,
+/// a database that is dropped.
+#[macro_export]
+macro_rules! contract_suite {
+    ($make:path) => {
+        $crate::contract_cases! { ($make)
+            insert: a_job_comes_back_as_it_was_sent a_job_may_begin_waiting_scheduled_or_pending
+                many_jobs_go_in_at_once no_jobs_are_no_fault a_repeated_request_finds_its_job
+                a_key_of_another_request_is_refused a_key_outlives_the_end_of_its_job
+                a_key_may_occur_twice_in_one_call keys_belong_to_their_tenant
+                an_atomic_insert_takes_known_keys an_atomic_insert_is_all_or_nothing
+                jobs_stand_for_themselves_where_not_atomic a_backlog_has_an_end
+                a_started_job_makes_room_in_the_backlog a_full_backlog_knows_its_keys
+                queues_come_into_being times_are_kept_to_the_microsecond;
+            claim: a_claimed_job_is_complete a_claimed_job_runs a_job_is_claimed_once
+                jobs_come_by_priority_then_due_then_id waiting_makes_urgent a_claim_knows_its_measure
+                a_large_claim_is_filled routes_do_not_meet a_claim_may_be_bound_to_a_tenant
+                a_claim_may_be_bound_to_queues no_queue_is_forgotten each_claim_is_a_new_attempt
+                a_lease_may_have_its_own_end an_unknown_worker_becomes_known
+                experience_sets_the_charge small_differences_are_let_go;
+        }
+    };
+}
+
+/// The cases of [`contract_suite`], one module for each verb.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! contract_cases {
+    ($make:tt $($verb:ident: $($case:ident)+;)+) => {$(
+        $crate::contract_verb! { $make $verb $($case)+ }
+    )+};
+}
+
+/// The cases of one verb.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! contract_verb {
+    (($make:path) $verb:ident $($case:ident)+) => {
+        mod $verb {
+            #[expect(unused_imports, reason = "a path from the root needs nothing of its surroundings")]
+            use super::*;
+            $(
+                #[tokio::test]
+                async fn $case() -> anyhow::Result<()> {
+                    let (stores, _keep) = $make().await?;
+                    $crate::contract::$verb::$case(&stores).await
+                }
+            )+
+        }
+    };
+}
+
+pub mod claim;
+pub mod insert;
