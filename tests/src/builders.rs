@@ -342,7 +342,8 @@ impl<'a> Scene<'a> {
     pub async fn consistent(&self, id: JobId, now: Timestamp) -> Result<Job> {
         let job = self.look(id, now).await?;
         assert_eq!(self.history(id).await?.len(), job.seq as usize, "history and version of {id}");
-        let attempts = self.stores.reader.attempts(self.tenant.id, id, 0, 1_000).await?.context("attempts")?;
+        let attempts =
+            self.stores.reader.attempts(self.tenant.id, id, 0, 1_000).await?.context("attempts")?;
         let numbers: Vec<u16> = attempts.iter().map(|attempt| attempt.number).collect();
         assert_eq!(numbers, (1..=job.counters.attempt).collect::<Vec<_>>(), "attempts of {id}");
         assert_eq!(job.last_attempt, attempts.last().cloned(), "last attempt of {id}");

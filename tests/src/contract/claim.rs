@@ -2,9 +2,7 @@
 
 use anyhow::Result;
 use taskflow_application::ports::{ClaimRequest, Route, Stores};
-use taskflow_domain::{
-    Counters, JobState, LeaseToken, Priority, Standing, change::settle, event,
-};
+use taskflow_domain::{Counters, JobState, LeaseToken, Priority, Standing, change::settle, event};
 
 use crate::builders::{Draft, Scene, at, failure, job_id, kind, policy, queue, report, success, worker};
 
@@ -196,9 +194,7 @@ pub async fn a_claim_may_be_bound_to_a_tenant(stores: &Stores) -> Result<()> {
 /// A claim for some queues finds only jobs of those queues.
 pub async fn a_claim_may_be_bound_to_queues(stores: &Stores) -> Result<()> {
     let scene = Scene::new(stores).await?;
-    scene
-        .put([scene.job(1)?.queue("a")?, scene.job(2)?.queue("b")?, scene.job(3)?.queue("c")?])
-        .await?;
+    scene.put([scene.job(1)?.queue("a")?, scene.job(2)?.queue("b")?, scene.job(3)?.queue("c")?]).await?;
     let of = |queues| ClaimRequest { queues, ..scene.request(10, at(0)) };
     assert_eq!(ids(stores, &of(vec![queue("none")?])).await?, []);
     assert_eq!(ids(stores, &of(vec![queue("b")?])).await?, [job_id(2)]);

@@ -87,7 +87,7 @@ pub async fn many_jobs_go_in_at_once(stores: &Stores) -> Result<()> {
     Ok(())
 }
 
-const NONE: JobFilter = JobFilter {
+static NONE: JobFilter = JobFilter {
     states: Vec::new(),
     queue: None,
     kind: None,

@@ -27,6 +27,20 @@ macro_rules! contract_suite {
                 a_claim_may_be_bound_to_queues no_queue_is_forgotten each_claim_is_a_new_attempt
                 a_lease_may_have_its_own_end an_unknown_worker_becomes_known
                 experience_sets_the_charge small_differences_are_let_go;
+            commit: a_success_ends_the_job a_failure_is_tried_again a_failure_may_ask_for_a_time
+                a_permanent_failure_ends_the_job a_timeout_is_tried_again
+                an_interrupted_job_is_due_at_once a_snoozed_job_waits a_lost_job_is_due_at_once
+                a_stopped_job_is_cancelled a_spent_budget_ends_the_job a_false_token_is_refused
+                a_stale_token_is_refused an_absent_job_is_refused a_batch_is_answered_in_order
+                the_second_change_of_one_job_is_refused a_long_life_is_told_whole;
+            control: a_standing_job_is_cancelled_at_once a_running_job_is_asked_to_stop
+                a_request_to_stop_prevents_a_retry a_success_is_stronger_than_a_request_to_stop
+                a_job_is_asked_to_stop_once a_paused_job_is_held a_resumed_job_may_be_due
+                a_redriven_job_begins_anew each_unsuccessful_end_can_be_redriven
+                a_change_of_a_job_that_moved_on_is_refused two_redrives_make_one
+                a_due_job_changes_whether_promoted_or_not a_standing_job_is_edited
+                an_edit_changes_the_order a_running_job_keeps_running_when_edited
+                an_edit_of_a_lost_lease_is_refused the_history_names_who_did_what;
         }
     };
 }
@@ -60,4 +74,6 @@ macro_rules! contract_verb {
 }
 
 pub mod claim;
+pub mod commit;
+pub mod control;
 pub mod insert;

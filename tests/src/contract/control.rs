@@ -1,0 +1,403 @@
+//! What operators do to jobs: cancel, pause, resume, redrive, edit.
+
+use anyhow::{Context as _, Result};
+use taskflow_application::ports::{Committed, Extended, JobFilter, Page, Stores};
+use taskflow_domain::{
+    Actor, CancelRequest, Counters, Delay, Edit, EventKind, Job, JobChange, JobEvent, JobId, JobState,
+    Labels, Priority, Standing, Timestamp, Verdict, change, event,
+};
+
+use crate::builders::{Scene, at, failure, job_id, policy, report, success, worker};
+
+fn operator() -> Result<Actor> {
+    Ok(Actor::worker(&worker("an-operator")?))
+}
+
+/// Commits `change` and compares what is shown with what it says.
+async fn acts(scene: &Scene<'_>, change: &JobChange) -> Result<Job> {
+    let before = scene.look(change.job, change.at).await?;
+    scene.done(change).await?;
+    let job = scene.consistent(change.job, change.at).await?;
+    assert_eq!(job.seq, before.seq + 1, "one entry for each change");
+    assert_eq!(job.counters, change.counters);
+    if let change::Decision::Move(standing) = &change.decision {
+        assert_eq!(&job.standing, standing);
+    }
+    let (kind, actor, data) = change.event.clone().context("an entry")?;
+    let entry = JobEvent { seq: job.seq, kind, at: change.at, actor, data };
+    assert_eq!(scene.history(change.job).await?.last(), Some(&entry));
+    assert_eq!(scene.commit(change).await?, Committed::Refused, "a change is made once");
+    assert_eq!(scene.consistent(change.job, change.at).await?, job);
+    Ok(job)
+}
+
+async fn cancelled(scene: &Scene<'_>, id: JobId, now: Timestamp) -> Result<Job> {
+    let job = scene.look(id, now).await?;
+    let change = change::cancel(&job, operator()?, Some("a typo"), now)?.context("a change")?;
+    acts(scene, &change).await
+}
+
+async fn paused(scene: &Scene<'_>, id: JobId, now: Timestamp) -> Result<Job> {
+    acts(scene, &change::pause(&scene.look(id, now).await?, operator()?, now)?).await
+}
+
+async fn resumed(scene: &Scene<'_>, id: JobId, now: Timestamp) -> Result<Job> {
+    acts(scene, &change::resume(&scene.look(id, now).await?, operator()?, now)?).await
+}
+
+async fn edited(scene: &Scene<'_>, id: JobId, edit: Edit, now: Timestamp) -> Result<Job> {
+    acts(scene, &change::edit(&scene.look(id, now).await?, edit, operator()?, now)?).await
+}
+
+/// A job in each state in which it neither runs nor has ended: 1 WAITING,
+/// 2 SCHEDULED, 3 PENDING, 4 PAUSED.
+async fn standing_jobs(scene: &Scene<'_>) -> Result<[JobId; 4]> {
+    scene
+        .put([
+            scene.job(1)?.waiting(),
+            scene.job(2)?.scheduled(at(500)),
+            scene.job(3)?,
+            scene.job(4)?.scheduled(at(500)),
+        ])
+        .await?;
+    let ids = [1, 2, 3, 4].map(job_id);
+    paused(scene, ids[3], at(1)).await?;
+    Ok(ids)
+}
+
+/// A job that does not run is cancelled at once, and never runs.
+pub async fn a_standing_job_is_cancelled_at_once(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    for id in standing_jobs(&scene).await? {
+        let job = cancelled(&scene, id, at(10)).await?;
+        let reason = Some("cancelled".to_owned());
+        assert_eq!(job.standing, Standing::Ended { state: JobState::Cancelled, reason, at: at(10) });
+    }
+    stores.jobs.promote(at(1_000), 10).await?;
+    assert!(scene.claim(10, at(1_000)).await?.is_empty());
+    scene.healthy(at(1_000)).await
+}
+
+/// The worker of a running job hears that it is to stop, and the job ends when
+/// it does.
+pub async fn a_running_job_is_asked_to_stop(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    let id = scene.put_one(scene.job(1)?).await?;
+    let claimed = scene.claim_one(at(5)).await?;
+    let job = cancelled(&scene, id, at(10)).await?;
+    let request = CancelRequest { at: at(10), actor: operator()? };
+    let Standing::Running { cancel, .. } = &job.standing else { anyhow::bail!("it still runs") };
+    assert_eq!(cancel.as_ref(), Some(&request));
+    let again = change::cancel(&job, operator()?, None, at(11))?;
+    assert_eq!(again, None, "it is asked once");
+    let held = stores.workers.beat(&Scene::worker_row(&scene.worker, at(12), at(900_000))).await?;
+    assert_eq!(held.iter().map(|lease| (lease.job, lease.cancel)).collect::<Vec<_>>(), [(id, true)]);
+    let leases = stores.jobs.leases(&[(scene.tenant.id, id)]).await?;
+    let lease = leases[0].clone().context("the lease")?;
+    assert_eq!(lease.cancel, Some(request));
+    scene.done(&report(&lease, Verdict::Cancelled, at(20))).await?;
+    assert_eq!(scene.consistent(id, at(20)).await?.standing.state(), JobState::Cancelled);
+    assert_eq!(scene.commit(&report(&claimed.lease, success(), at(30))).await?, Committed::Refused);
+    scene.healthy(at(30)).await
+}
+
+/// A retry that was decided before the request was seen is refused; decided
+/// again it ends the job.
+pub async fn a_request_to_stop_prevents_a_retry(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    for (n, verdict) in [(1, failure()), (2, Verdict::Interrupted), (3, Verdict::Lost)] {
+        let id = scene.put_one(scene.job(n)?).await?;
+        let claimed = scene.claim_one(at(5)).await?;
+        let asked = cancelled(&scene, id, at(10)).await?;
+        let unaware = report(&claimed.lease, verdict.clone(), at(20));
+        assert_eq!(scene.commit(&unaware).await?, Committed::Refused);
+        assert_eq!(scene.consistent(id, at(20)).await?, asked);
+        let lease = stores.jobs.leases(&[(scene.tenant.id, id)]).await?.remove(0).context("the lease")?;
+        scene.done(&report(&lease, verdict, at(20))).await?;
+        assert_eq!(scene.consistent(id, at(20)).await?.standing.state(), JobState::Cancelled);
+    }
+    scene.healthy(at(30)).await
+}
+
+/// A success is stronger than a request to stop, also if its worker has not
+/// heard of the request.
+pub async fn a_success_is_stronger_than_a_request_to_stop(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    let id = scene.put_one(scene.job(1)?).await?;
+    let claimed = scene.claim_one(at(5)).await?;
+    cancelled(&scene, id, at(10)).await?;
+    scene.settle(&claimed, success(), at(20)).await?;
+    let job = scene.consistent(id, at(20)).await?;
+    assert_eq!((job.standing.state(), job.seq), (JobState::Succeeded, 4));
+    let history: Vec<_> = scene.history(id).await?.into_iter().map(|event| event.kind).collect();
+    let expected = [EventKind::Created, EventKind::Started, EventKind::CancelRequested, EventKind::Succeeded];
+    assert_eq!(history, expected);
+    Ok(())
+}
+
+/// Of two requests to stop a job the second is refused.
+pub async fn a_job_is_asked_to_stop_once(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    let id = scene.put_one(scene.job(1)?).await?;
+    scene.claim_one(at(5)).await?;
+    let job = scene.look(id, at(5)).await?;
+    let first = change::cancel(&job, operator()?, None, at(10))?.context("a change")?;
+    let second = change::cancel(&job, Actor::api(), None, at(11))?.context("a change")?;
+    assert_eq!(stores.jobs.commit(&[first, second.clone()]).await?, [Committed::Done, Committed::Refused]);
+    assert_eq!(scene.commit(&second).await?, Committed::Refused);
+    assert_eq!(scene.consistent(id, at(12)).await?.seq, 3);
+    Ok(())
+}
+
+/// A paused job does not run; resumed it stands where it stood.
+pub async fn a_paused_job_is_held(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    scene.put([scene.job(1)?.waiting(), scene.job(2)?.scheduled(at(500)), scene.job(3)?]).await?;
+    let ids = [1, 2, 3].map(job_id);
+    let held = [
+        Standing::Paused { due: at(0), waiting: true },
+        Standing::Paused { due: at(500), waiting: false },
+        Standing::Paused { due: at(0), waiting: false },
+    ];
+    for (id, standing) in ids.into_iter().zip(held) {
+        assert_eq!(paused(&scene, id, at(10)).await?.standing, standing);
+    }
+    stores.jobs.promote(at(1_000), 10).await?;
+    assert!(scene.claim(10, at(1_000)).await?.is_empty());
+    scene.healthy(at(1_000)).await?;
+    let free = [
+        Standing::Waiting { due: at(0) },
+        Standing::Scheduled { due: at(500), delay: Delay::Requested },
+        Standing::Pending { due: at(0) },
+    ];
+    for (id, standing) in ids.into_iter().zip(free) {
+        assert_eq!(resumed(&scene, id, at(20)).await?.standing, standing);
+    }
+    assert_eq!(scene.claim_ids(10, at(20)).await?, [job_id(3)], "claimable when the commit returns");
+    scene.healthy(at(20)).await
+}
+
+/// A job whose time came while it was held is due when it is resumed.
+pub async fn a_resumed_job_may_be_due(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    let id = scene.put_one(scene.job(1)?.scheduled(at(500))).await?;
+    paused(&scene, id, at(10)).await?;
+    assert_eq!(resumed(&scene, id, at(600)).await?.standing, Standing::Pending { due: at(500) });
+    assert_eq!(scene.claim_ids(10, at(600)).await?, [id]);
+    Ok(())
+}
+
+/// An ended job that is redriven has a new budget, and its numbers go on.
+pub async fn a_redriven_job_begins_anew(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    let id = scene.put_one(scene.job(1)?.policy(policy(1, 0))).await?;
+    let first = scene.claim_one(at(5)).await?;
+    scene.settle(&first, failure(), at(10)).await?;
+    let dead = scene.look(id, at(10)).await?;
+    assert_eq!(dead.standing.state(), JobState::Dead);
+    let job = acts(&scene, &change::redrive(&dead, operator()?, at(20))?).await?;
+    assert_eq!(job.standing, Standing::Pending { due: at(20) });
+    assert_eq!(job.counters, Counters { attempt: 1, ..Counters::default() });
+    let second = scene.claim_one(at(20)).await?;
+    assert_eq!(second.lease.counters, Counters { attempt: 2, spent: 1, ..Counters::default() });
+    assert!(second.lease.token > first.lease.token);
+    scene.settle(&second, success(), at(30)).await?;
+    assert_eq!(scene.consistent(id, at(30)).await?.seq, 6);
+    scene.healthy(at(30)).await
+}
+
+/// CANCELLED and FAILED jobs can be redriven too.
+pub async fn each_unsuccessful_end_can_be_redriven(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    for (n, verdict) in [(1, Verdict::Cancelled), (2, crate::builders::permanent_failure())] {
+        let id = scene.put_one(scene.job(n)?).await?;
+        let claimed = scene.claim_one(at(5)).await?;
+        scene.settle(&claimed, verdict, at(10)).await?;
+        acts(&scene, &change::redrive(&scene.look(id, at(10)).await?, operator()?, at(20))?).await?;
+        assert_eq!(scene.claim_ids(1, at(20)).await?, [id]);
+    }
+    Ok(())
+}
+
+/// A job that moved on since it was looked at is left alone.
+pub async fn a_change_of_a_job_that_moved_on_is_refused(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    let ids = standing_jobs(&scene).await?;
+    let mut stale = Vec::new();
+    for id in ids {
+        let job = scene.look(id, at(2)).await?;
+        stale.push(change::cancel(&job, operator()?, None, at(20))?.context("a change")?);
+    }
+    edited(&scene, ids[0], Edit { priority: Some(Priority::Low), ..Edit::default() }, at(10)).await?;
+    edited(&scene, ids[1], Edit { run_at: Some(at(700)), ..Edit::default() }, at(10)).await?;
+    scene.claim_one(at(10)).await?;
+    resumed(&scene, ids[3], at(10)).await?;
+    assert_eq!(stores.jobs.commit(&stale).await?, [Committed::Refused; 4]);
+    for id in ids {
+        assert!(!scene.consistent(id, at(20)).await?.standing.state().is_terminal());
+    }
+    scene.healthy(at(20)).await
+}
+
+/// A claim in between refuses a change, and a change in between hides the job
+/// from the claim.
+pub async fn two_redrives_make_one(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    let id = scene.put_one(scene.job(1)?).await?;
+    cancelled(&scene, id, at(1)).await?;
+    let ended = scene.look(id, at(1)).await?;
+    let first = change::redrive(&ended, operator()?, at(2))?;
+    let second = change::redrive(&ended, Actor::api(), at(3))?;
+    assert_eq!(stores.jobs.commit(&[first, second.clone()]).await?, [Committed::Done, Committed::Refused]);
+    assert_eq!(scene.commit(&second).await?, Committed::Refused);
+    assert_eq!(scene.claim_ids(5, at(3)).await?, [id]);
+    assert_eq!(scene.commit(&second).await?, Committed::Refused);
+    Ok(())
+}
+
+/// A SCHEDULED job whose time has come changes like a PENDING one, whether or
+/// not it was promoted, and whichever of the two it was seen as.
+pub async fn a_due_job_changes_whether_promoted_or_not(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    let ids = [1, 2, 3].map(job_id);
+    scene
+        .put([
+            scene.job(1)?.scheduled(at(500)),
+            scene.job(2)?.scheduled(at(500)),
+            scene.job(3)?.scheduled(at(500)),
+        ])
+        .await?;
+    let early = scene.look(ids[0], at(400)).await?;
+    assert_eq!(early.standing.state(), JobState::Scheduled);
+    let late = scene.look(ids[1], at(600)).await?;
+    assert_eq!(late.standing, Standing::Pending { due: at(500) });
+    let change = change::pause(&late, operator()?, at(600))?;
+    assert_eq!(acts(&scene, &change).await?.standing.state(), JobState::Paused);
+    assert_eq!(stores.jobs.promote(at(600), 10).await?.jobs, 2);
+    let change = change::pause(&early, operator()?, at(600))?;
+    assert_eq!(acts(&scene, &change).await?.standing.state(), JobState::Paused);
+    assert_eq!(scene.claim_ids(10, at(600)).await?, [ids[2]]);
+    scene.healthy(at(600)).await
+}
+
+fn labels(pairs: &[(&str, &str)]) -> Labels {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+async fn with_label(scene: &Scene<'_>, key: &str, value: &str) -> Result<Vec<JobId>> {
+    let filter = JobFilter { labels: labels(&[(key, value)]), ..JobFilter::default() };
+    let page = Page { before: None, limit: 10 };
+    Ok(scene.stores.reader.ids(scene.tenant.id, &filter, page, at(0)).await?)
+}
+
+/// Labels, priority and time change in every state before RUNNING.
+pub async fn a_standing_job_is_edited(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    for id in standing_jobs(&scene).await? {
+        let edit = Edit {
+            priority: Some(Priority::Critical),
+            labels: Some(labels(&[("a", "1"), ("b", "2")])),
+            run_at: Some(at(9_000)),
+        };
+        let job = edited(&scene, id, edit.clone(), at(10)).await?;
+        assert_eq!((job.spec.priority, job.spec.run_at), (Priority::Critical, at(9_000)));
+        assert_eq!(Some(&job.spec.labels), edit.labels.as_ref());
+        let job = edited(&scene, id, Edit { labels: Some(labels(&[("b", "3")])), ..Edit::default() }, at(20))
+            .await?;
+        assert_eq!((job.spec.priority, job.spec.run_at), (Priority::Critical, at(9_000)));
+        assert_eq!(job.spec.labels, labels(&[("b", "3")]));
+    }
+    assert_eq!(with_label(&scene, "a", "1").await?, []);
+    assert_eq!(with_label(&scene, "b", "2").await?, []);
+    assert_eq!(with_label(&scene, "b", "3").await?, [4, 3, 2, 1].map(job_id));
+    assert!(scene.claim(10, at(20)).await?.is_empty(), "all of them were put off");
+    scene.healthy(at(20)).await
+}
+
+/// A new priority and a new time take effect at once.
+pub async fn an_edit_changes_the_order(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    scene.put([scene.job(1)?, scene.job(2)?, scene.job(3)?, scene.job(4)?.scheduled(at(5_000))]).await?;
+    let urgent = Edit { priority: Some(Priority::Critical), ..Edit::default() };
+    edited(&scene, job_id(3), urgent, at(1)).await?;
+    edited(&scene, job_id(1), Edit { run_at: Some(at(100)), ..Edit::default() }, at(1)).await?;
+    edited(&scene, job_id(4), Edit { run_at: Some(at(-10)), ..Edit::default() }, at(1)).await?;
+    assert_eq!(scene.claim_ids(10, at(2)).await?, [3, 4, 2].map(job_id));
+    stores.jobs.promote(at(100), 10).await?;
+    assert_eq!(scene.claim_ids(10, at(100)).await?, [job_id(1)]);
+    scene.healthy(at(100)).await
+}
+
+/// Labels and priority of a running job change without disturbing it.
+pub async fn a_running_job_keeps_running_when_edited(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    let id = scene.put_one(scene.job(1)?.label("a", "1")).await?;
+    let claimed = scene.claim_one(at(5)).await?;
+    let before = scene.look(id, at(5)).await?;
+    assert!(
+        change::edit(&before, Edit { run_at: Some(at(9)), ..Edit::default() }, operator()?, at(6)).is_err()
+    );
+    let edit = Edit { priority: Some(Priority::Low), labels: Some(labels(&[("b", "2")])), ..Edit::default() };
+    let change = change::edit(&before, edit, operator()?, at(6))?;
+    scene.done(&change).await?;
+    let job = scene.consistent(id, at(6)).await?;
+    assert_eq!((&job.standing, job.counters, job.seq), (&before.standing, before.counters, 3));
+    assert_eq!((job.spec.priority, &job.spec.labels), (Priority::Low, &labels(&[("b", "2")])));
+    assert_eq!(with_label(&scene, "a", "1").await?, []);
+    assert_eq!(with_label(&scene, "b", "2").await?, [id]);
+    let extended = stores.jobs.extend(&[(scene.tenant.id, id, claimed.lease.token)], at(99_000)).await?;
+    assert_eq!(extended, [Extended::Held { cancel: false }], "its lease is untouched");
+    scene.settle(&claimed, Verdict::Interrupted, at(10)).await?;
+    scene.put([scene.job(2)?]).await?;
+    assert_eq!(scene.claim_ids(2, at(10)).await?, [job_id(2), id], "its new priority counts from now on");
+    let history: Vec<_> = scene.history(id).await?.into_iter().map(|event| event.kind).collect();
+    let expected = [
+        EventKind::Created,
+        EventKind::Started,
+        EventKind::Rescheduled,
+        EventKind::Interrupted,
+        EventKind::Started,
+    ];
+    assert_eq!(history, expected);
+    scene.healthy(at(10)).await
+}
+
+/// An edit of a running job whose lease is gone is refused.
+pub async fn an_edit_of_a_lost_lease_is_refused(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    let id = scene.put_one(scene.job(1)?).await?;
+    let claimed = scene.claim_one(at(5)).await?;
+    let running = scene.look(id, at(5)).await?;
+    let edit = Edit { labels: Some(labels(&[("a", "1")])), ..Edit::default() };
+    let change = change::edit(&running, edit, operator()?, at(20))?;
+    scene.settle(&claimed, Verdict::Interrupted, at(10)).await?;
+    let before = scene.consistent(id, at(10)).await?;
+    assert_eq!(scene.commit(&change).await?, Committed::Refused);
+    assert_eq!(scene.consistent(id, at(10)).await?, before);
+    assert_eq!(with_label(&scene, "a", "1").await?, []);
+    Ok(())
+}
+
+/// The history tells all that was done to a job, by whom and why.
+pub async fn the_history_names_who_did_what(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    let id = scene.put_one(scene.job(1)?).await?;
+    paused(&scene, id, at(1)).await?;
+    resumed(&scene, id, at(2)).await?;
+    edited(&scene, id, Edit { priority: Some(Priority::High), ..Edit::default() }, at(3)).await?;
+    cancelled(&scene, id, at(4)).await?;
+    let operator = operator()?;
+    let entry = |seq, kind, data: &str| -> Result<JobEvent> {
+        let ms = i64::from(seq) - 1;
+        Ok(JobEvent { seq, kind, at: at(ms), actor: operator.clone(), data: serde_json::from_str(data)? })
+    };
+    let expected = [
+        event::created(at(0), Actor::api()),
+        entry(2, EventKind::Paused, "{}")?,
+        entry(3, EventKind::Resumed, "{}")?,
+        entry(4, EventKind::Rescheduled, r#"{"priority":"high"}"#)?,
+        entry(5, EventKind::Cancelled, r#"{"reason":"a typo"}"#)?,
+    ];
+    assert_eq!(scene.history(id).await?, expected);
+    Ok(())
+}
