@@ -6,7 +6,7 @@ use taskflow_domain::{Decision, JobChange, JobState, Lease, Verdict};
 
 use super::Work;
 use crate::meter;
-use crate::ports::{Committed, StoreResult, Topic};
+use crate::ports::{Committed, HeldLease, StoreResult, Topic};
 
 /// An attempt that has ended.
 #[derive(Clone, Debug)]
@@ -46,6 +46,22 @@ impl Work {
         }
         self.tell(ended, &final_changes, &settled);
         Ok(settled)
+    }
+
+    /// Hands back leases that nobody works on: the answer of their claim was lost
+    /// on the way. One that is no longer held is passed over.
+    pub async fn release(&self, held: &[HeldLease]) -> StoreResult<()> {
+        let keys: Vec<_> = held.iter().map(|held| (held.tenant, held.job)).collect();
+        let leases = self.world.stores.jobs.leases(&keys).await?;
+        let still =
+            |(held, lease): (&HeldLease, Option<Lease>)| lease.filter(|lease| lease.token == held.token);
+        let ended: Vec<_> = held
+            .iter()
+            .zip(leases)
+            .filter_map(still)
+            .map(|lease| Ended { lease, verdict: Verdict::Interrupted, took_us: 0 })
+            .collect();
+        self.settle(&ended).await.map(drop)
     }
 
     async fn settle_again(
