@@ -27,6 +27,15 @@ macro_rules! contract_suite {
                 a_claim_may_be_bound_to_queues no_queue_is_forgotten each_claim_is_a_new_attempt
                 a_lease_may_have_its_own_end an_unknown_worker_becomes_known
                 experience_sets_the_charge small_differences_are_let_go;
+            fairness: a_long_backlog_starves_nobody equals_share_equally weights_set_the_shares
+                a_new_weight_counts_at_once long_jobs_cost_more_than_short_ones
+                idleness_saves_nothing_up pulled_kinds_are_shared_too;
+            limits: a_tenants_limit_holds_over_all_queues a_queues_limit_holds_over_all_tenants
+                a_limit_for_each_tenant_counts_each limits_hold_together
+                a_lowered_limit_counts_what_runs a_new_limit_counts_what_runs
+                a_raised_limit_gives_room_at_once a_limit_of_zero_stops_all a_rate_is_kept
+                a_paused_queue_starts_nothing a_paused_queue_lets_running_jobs_end a_pause_may_expire
+                a_paused_tenant_starts_nothing;
             commit: a_success_ends_the_job a_failure_is_tried_again a_failure_may_ask_for_a_time
                 a_permanent_failure_ends_the_job a_timeout_is_tried_again
                 an_interrupted_job_is_due_at_once a_snoozed_job_waits a_lost_job_is_due_at_once
@@ -38,9 +47,29 @@ macro_rules! contract_suite {
                 a_job_is_asked_to_stop_once a_paused_job_is_held a_resumed_job_may_be_due
                 a_redriven_job_begins_anew each_unsuccessful_end_can_be_redriven
                 a_change_of_a_job_that_moved_on_is_refused two_redrives_make_one
-                a_due_job_changes_whether_promoted_or_not a_standing_job_is_edited
-                an_edit_changes_the_order a_running_job_keeps_running_when_edited
-                an_edit_of_a_lost_lease_is_refused the_history_names_who_did_what;
+                a_due_job_changes_whether_promoted_or_not the_history_names_who_did_what;
+            edit: a_standing_job_is_edited an_edit_changes_the_order
+                a_running_job_keeps_running_when_edited an_edit_of_a_lost_lease_is_refused;
+            leases: leases_are_as_they_were_claimed a_lease_expires_unless_extended
+                an_expired_lease_can_be_settled only_a_held_lease_is_extended
+                a_lease_ends_with_its_workers progress_is_kept progress_needs_the_lease
+                progress_may_come_in_bundles;
+            promote: due_jobs_become_claimable promoting_knows_its_measure promoting_leaves_no_trace
+                only_scheduled_jobs_are_promoted;
+            prune: old_jobs_of_one_state_go nothing_remains_of_a_pruned_job a_young_key_keeps_its_job
+                young_keys_do_not_stop_a_prune pruned_jobs_are_not_counted;
+            sweep: a_fresh_store_is_healthy a_busy_store_is_healthy;
+            reader_list: no_filter_finds_all pages_are_stable many_jobs_in_the_order_of_the_ids
+                states_filter a_due_job_shows_as_pending each_filter_filters filters_combine;
+            reader_history: an_absent_job_has_no_past a_fresh_job_has_no_attempts
+                the_history_is_the_domains the_past_comes_in_pages a_job_tells_when_it_changed;
+            queues: settings_come_back queues_are_listed_by_name depths_follow_the_jobs
+                an_empty_queue_has_no_depth;
+            tenants: the_default_tenant_is_there a_tenant_is_made_once settings_come_back
+                tenants_are_listed_in_pages a_stranger_sees_nothing ids_belong_to_their_tenant;
+            workers: a_worker_comes_back a_beat_tells_what_is_held
+                a_leaving_worker_frees_what_it_holds a_worker_may_leave_and_come_back
+                silent_workers_are_forgotten;
         }
     };
 }
@@ -76,4 +105,16 @@ macro_rules! contract_verb {
 pub mod claim;
 pub mod commit;
 pub mod control;
+pub mod edit;
+pub mod fairness;
 pub mod insert;
+pub mod leases;
+pub mod limits;
+pub mod promote;
+pub mod prune;
+pub mod queues;
+pub mod reader_history;
+pub mod reader_list;
+pub mod sweep;
+pub mod tenants;
+pub mod workers;
