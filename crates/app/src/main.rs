@@ -1,2 +1,7 @@
 //! The binary.
+
+mod config;
+mod runner;
+mod source;
+
 fn main() {}

@@ -15,15 +15,13 @@ pub(crate) struct LocalSource {
     lease: Duration,
     news: Mutex<watch::Receiver<u64>>,
     cancels: Mutex<watch::Receiver<u64>>,
-    /// What the last beat listed: it knows the owners of the jobs.
-    held: Mutex<Vec<HeldLease>>,
 }
 
 impl LocalSource {
     pub(crate) fn new(work: Work, wakeups: &dyn Wakeups, worker: Worker, lease: Duration) -> Self {
         let news = Mutex::new(wakeups.listen(Topic::Work));
         let cancels = Mutex::new(wakeups.listen(Topic::Cancel));
-        Self { work, worker, lease, news, cancels, held: Mutex::default() }
+        Self { work, worker, lease, news, cancels }
     }
 }
 
@@ -62,14 +60,13 @@ impl LeaseSource for LocalSource {
     async fn beat(&self) -> Result<Vec<Held>, SourceError> {
         let lease_ms = u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX);
         let held = self.work.beat(&self.worker, lease_ms).await.map_err(failed)?;
-        let told = held.iter().map(|held| Held { job: held.job, token: held.token, cancel: held.cancel }).collect();
-        *self.held.lock().await = held;
-        Ok(told)
+        let told = |HeldLease { tenant, job, token, cancel }| Held { tenant, job, token, cancel };
+        Ok(held.into_iter().map(told).collect())
     }
 
-    async fn release(&self, unknown: &[Held]) -> Result<(), SourceError> {
-        let meant = |held: &&HeldLease| unknown.iter().any(|lease| lease.job == held.job && lease.token == held.token);
-        let held: Vec<_> = self.held.lock().await.iter().filter(meant).copied().collect();
+    async fn release(&self, held: &[Held]) -> Result<(), SourceError> {
+        let lease = |&Held { tenant, job, token, cancel }: &Held| HeldLease { tenant, job, token, cancel };
+        let held: Vec<_> = held.iter().map(lease).collect();
         self.work.release(&held).await.map_err(failed)
     }
 

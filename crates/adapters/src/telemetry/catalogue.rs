@@ -47,6 +47,7 @@ pub const CATALOGUE: &[Entry] = &[
     entry(meter::SUBMIT_BATCH, Kind::Histogram, &[], "Concurrent submits that shared a transaction"),
     entry(super::HTTP_REQUESTS, Kind::Counter, &["route", "method", "status"], "Requests answered"),
     entry(super::HTTP_SECONDS, Kind::Histogram, &["route", "method"], "Seconds until a request was answered"),
+    entry(super::HTTP_CONNECTIONS, Kind::Gauge, &[], "HTTP connections that are open"),
     entry(super::QUEUE_DEPTH, Kind::Gauge, &["queue", "state"], "Jobs by queue and state"),
     entry(super::QUEUE_OLDEST_DUE, Kind::Gauge, &["queue"], "Seconds that the oldest due job has been due"),
     entry(super::LEASES_HELD, Kind::Gauge, &[], "Leases that this process holds"),

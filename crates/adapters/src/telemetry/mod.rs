@@ -5,13 +5,15 @@ mod logs;
 mod prometheus;
 
 pub use catalogue::{CATALOGUE, Entry, Kind};
-pub use logs::{LogFormat, start_logs};
+pub use logs::{LogFormat, check_filter, start_logs};
 pub use prometheus::{Metrics, UPKEEP};
 
 /// Requests answered, by `route` (the pattern), `method` and `status`.
 pub const HTTP_REQUESTS: &str = "taskflow_http_requests_total";
 /// Seconds until a request was answered, by `route` and `method`.
 pub const HTTP_SECONDS: &str = "taskflow_http_request_seconds";
+/// HTTP connections that are open.
+pub const HTTP_CONNECTIONS: &str = "taskflow_http_connections";
 /// Jobs by `queue` and `state`, as of the last sample.
 pub const QUEUE_DEPTH: &str = "taskflow_queue_depth";
 /// Seconds that the oldest due job of a `queue` has been due, as of the last sample.

@@ -1,0 +1,77 @@
+//! From a setting's text to its value. An error says what is wrong with the
+//! text; what would be right stands in the table.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+
+use ipnet::IpNet;
+use taskflow_adapters::telemetry::{self, LogFormat};
+
+use super::DatabaseUrl;
+use super::show::without_password;
+
+pub(super) fn database_url(text: &str) -> Result<DatabaseUrl, String> {
+    match text.split_once(':') {
+        Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") && rest.len() > 2 => {
+            Ok(DatabaseUrl::Postgres(text.to_owned()))
+        }
+        Some(("sqlite", rest)) if !rest.trim_start_matches('/').is_empty() => {
+            Ok(DatabaseUrl::Sqlite(text.to_owned()))
+        }
+        _ => Err(format!("`{}` names no database that is supported", without_password(text))),
+    }
+}
+
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("`{text}` is not an address with a port"))
+}
+
+pub(super) fn address_or_off(text: &str) -> Result<Option<SocketAddr>, String> {
+    if text == "off" { Ok(None) } else { address(text).map(Some) }
+}
+
+pub(super) fn number(range: RangeInclusive<u64>) -> impl Fn(&str) -> Result<u64, String> {
+    move |text| match text.trim().parse() {
+        Ok(number) if range.contains(&number) => Ok(number),
+        Ok(number) => Err(format!("{number} is out of range")),
+        Err(_) => Err(format!("`{text}` is not a whole number")),
+    }
+}
+
+pub(super) fn truth(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| format!("`{text}` is neither true nor false"))
+}
+
+pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, String> {
+    let network = |part: &str| part.parse().map_err(|_| format!("`{part}` is not a network"));
+    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(network).collect()
+}
+
+pub(super) fn auth(text: &str) -> Result<(), String> {
+    match text {
+        "off" => Ok(()),
+        "on" => Err("authentication is not part of this version".to_owned()),
+        _ => Err(format!("`{text}` is not known")),
+    }
+}
+
+pub(super) fn operator_key(text: &str) -> Result<Option<()>, String> {
+    match text.len() {
+        0 => Ok(None),
+        1..16 => Err("the key is too short".to_owned()),
+        _ => Ok(Some(())),
+    }
+}
+
+pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "json" => Ok(LogFormat::Json),
+        "text" => Ok(LogFormat::Text),
+        _ => Err(format!("`{text}` is not known")),
+    }
+}
+
+pub(super) fn log_filter(text: &str) -> Result<String, String> {
+    telemetry::check_filter(text)?;
+    Ok(text.to_owned())
+}

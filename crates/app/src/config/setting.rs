@@ -1,0 +1,109 @@
+//! The table of all settings.
+
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches};
+
+/// One setting: its names in each layer, and what it is without them.
+#[derive(Debug)]
+pub(super) struct Setting {
+    /// In the environment; empty for a decision that has to stand on the command line.
+    pub(super) env: &'static str,
+    /// In `taskflow.toml`: section and key. It also is the name in `taskflow config`.
+    pub(super) key: &'static str,
+    /// On the command line, without the dashes; empty for what must not be seen there.
+    pub(super) flag: &'static str,
+    /// Unless it is given.
+    pub(super) default: &'static str,
+    /// Whether it is never shown: what must not be seen on the command line either.
+    pub(super) secret: bool,
+    /// What a value looks like, in help and in faults.
+    pub(super) value: &'static str,
+    /// What it is.
+    pub(super) help: &'static str,
+}
+
+macro_rules! settings {
+    ($($name:ident: $env:literal, $key:literal, $flag:literal, $default:literal, $value:literal, $help:literal;)*) => {
+        $(pub(super) static $name: Setting = Setting {
+            env: $env, key: $key, flag: $flag, default: $default, value: $value, help: $help,
+            secret: $flag.is_empty(),
+        };)*
+        /// All settings, in the order in which they are shown.
+        pub(super) static ALL: &[&Setting] = &[$(&$name),*];
+    };
+}
+
+settings! {
+    DATABASE_URL: "DATABASE_URL", "database.url", "database-url", "sqlite://taskflow.db",
+        "sqlite://FILE or postgres://USER:PASSWORD@HOST:PORT/DATABASE", "The database";
+    DATABASE_CONNECTIONS: "TASKFLOW_DATABASE_CONNECTIONS", "database.connections", "database-connections", "20",
+        "a number from 2 to 1000", "Connections to PostgreSQL that this process may hold";
+    LISTEN: "TASKFLOW_LISTEN", "http.listen", "listen", "127.0.0.1:8080",
+        "ADDRESS:PORT, as 127.0.0.1:8080 or [::1]:8080", "Where the API listens";
+    WORKER_LISTEN: "TASKFLOW_WORKER_LISTEN", "http.worker_listen", "worker-listen", "127.0.0.1:8081",
+        "ADDRESS:PORT, or off", "Where `taskflow worker` answers for its health and metrics";
+    GRPC_LISTEN: "TASKFLOW_GRPC_LISTEN", "grpc.listen", "grpc-listen", "127.0.0.1:50051",
+        "ADDRESS:PORT, as 127.0.0.1:50051", "Reserved for the gRPC listener";
+    AUTH: "TASKFLOW_AUTH", "auth.mode", "auth", "off",
+        "off", "Whether callers need a key";
+    OPERATOR_KEY: "TASKFLOW_OPERATOR_KEY", "auth.operator_key", "", "",
+        "a key of at least 16 characters", "A first operator key";
+    ALLOW_UNAUTHENTICATED: "", "http.allow_unauthenticated", "allow-unauthenticated", "false",
+        "the flag alone", "Listen beyond loopback although callers need no key";
+    EGRESS_ALLOW: "TASKFLOW_EGRESS_ALLOW", "egress.allow", "egress-allow", "",
+        "networks as 10.1.0.0/16,fd00::/8, separated by commas", "Private networks that HTTP targets may reach";
+    CONCURRENCY: "TASKFLOW_WORKER_CONCURRENCY", "worker.concurrency", "worker-concurrency", "100",
+        "a number from 1 to 10000", "Jobs that this process runs at once";
+    LEASE_MS: "TASKFLOW_LEASE_MS", "worker.lease_ms", "lease-ms", "30000",
+        "milliseconds from 1000 to 3600000", "How long a lease lasts without a heartbeat";
+    SHUTDOWN_MS: "TASKFLOW_SHUTDOWN_MS", "worker.shutdown_ms", "shutdown-ms", "25000",
+        "milliseconds from 0 to 3600000", "How long running work gets after SIGTERM";
+    SUCCEEDED_HOURS: "TASKFLOW_RETENTION_SUCCEEDED_HOURS", "retention.succeeded_hours", "retention-succeeded-hours", "168",
+        "hours from 1 to 876000", "How long SUCCEEDED jobs are kept";
+    FAILED_HOURS: "TASKFLOW_RETENTION_FAILED_HOURS", "retention.failed_hours", "retention-failed-hours", "720",
+        "hours from 1 to 876000", "How long FAILED jobs are kept";
+    DEAD_HOURS: "TASKFLOW_RETENTION_DEAD_HOURS", "retention.dead_hours", "retention-dead-hours", "720",
+        "hours from 1 to 876000", "How long DEAD jobs are kept";
+    CANCELLED_HOURS: "TASKFLOW_RETENTION_CANCELLED_HOURS", "retention.cancelled_hours", "retention-cancelled-hours", "720",
+        "hours from 1 to 876000", "How long CANCELLED jobs are kept";
+    LOG_FORMAT: "TASKFLOW_LOG_FORMAT", "log.format", "log-format", "json",
+        "json or text", "The form of log lines";
+    LOG_FILTER: "RUST_LOG", "log.filter", "log-filter", "info",
+        "levels as info or warn,taskflow_adapters=debug", "Which events are logged";
+}
+
+/// The flags of all settings, for every command.
+pub(crate) fn flags() -> impl Iterator<Item = Arg> {
+    let of = |setting: &&'static Setting| {
+        let arg = Arg::new(setting.key).long(setting.flag).help(help(setting)).global(true);
+        let arg = arg.help_heading("Settings");
+        if setting.env.is_empty() { arg.action(ArgAction::SetTrue) } else { arg.value_name("VALUE") }
+    };
+    ALL.iter().filter(|setting| !setting.flag.is_empty()).map(of)
+}
+
+fn help(setting: &Setting) -> String {
+    let mut help = setting.help.to_owned();
+    if !setting.env.is_empty() {
+        help += &format!(" [env: {}]", setting.env);
+    }
+    if !setting.default.is_empty() && setting.default != "false" {
+        help += &format!(" [default: {}]", setting.default);
+    }
+    help
+}
+
+/// What was given on the command line: the settings' keys and their texts.
+pub(crate) fn given(matches: &ArgMatches) -> Vec<(&'static str, String)> {
+    let of = |setting: &&'static Setting| {
+        let said = matches.value_source(setting.key) == Some(ValueSource::CommandLine);
+        if setting.flag.is_empty() || !said {
+            None
+        } else if setting.env.is_empty() {
+            Some((setting.key, matches.get_flag(setting.key).to_string()))
+        } else {
+            Some((setting.key, matches.get_one::<String>(setting.key)?.clone()))
+        }
+    };
+    ALL.iter().filter_map(of).collect()
+}
