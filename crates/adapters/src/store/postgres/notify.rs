@@ -1,0 +1,1 @@
+//! News between the parts of one process, and between processes by NOTIFY.

@@ -1,0 +1,1 @@
+//! Looking at jobs: the reader's port over PostgreSQL.
