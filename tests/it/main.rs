@@ -1,5 +1,6 @@
 //! The one integration test binary.
 #![expect(clippy::unwrap_used, reason = "what helps a test fails the test")]
 
+mod contract_memory;
 mod harness;
 mod tidy;

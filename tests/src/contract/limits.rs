@@ -115,11 +115,16 @@ pub async fn limits_hold_together(stores: &Stores) -> Result<()> {
     let jobs = drain(&scene, at(0)).await?;
     let in_q = jobs.iter().filter(|job| job.spec.queue.as_str() == "q").count();
     let of_small = jobs.iter().filter(|job| job.spec.tenant == small.id).count();
-    assert_eq!((in_q, of_small), (6, 5));
+    // How the small tenant's five are spread over the queues is the fair share's affair.
+    assert!((5..=6).contains(&in_q) && of_small == 5, "{in_q} in the queue, {of_small} of the tenant");
+    for tenant in [small.id, scene.tenant.id] {
+        let both = |job: &&ClaimedJob| job.spec.tenant == tenant && job.spec.queue.as_str() == "q";
+        assert!(jobs.iter().filter(both).count() <= 4);
+    }
     for job in &jobs {
         scene.settle(job, success(), at(1)).await?;
     }
-    assert!(drain(&scene, at(1)).await?.len() >= 6, "all the room is there again");
+    assert!(drain(&scene, at(1)).await?.len() >= 9, "all the room is there again");
     scene.healthy(at(1)).await
 }
 

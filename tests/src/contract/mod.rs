@@ -5,8 +5,8 @@
 
 /// Makes one test of each case.
 ///
-/// `contract_suite!(make)` stands in a module of a test binary; `make` is the
-/// path of an `async fn() -> anyhow::Result<(Stores, K)>` that makes an empty
+/// `contract_suite!(super::make)` stands in a module of a test binary, whose
+/// `make` (or any other path, as seen from inside a child of that module) is an `async fn() -> anyhow::Result<(Stores, K)>` that makes an empty
 /// store. `K` is whatever must live as long as the store: a temporary folder,
 /// a database that is dropped.
 #[macro_export]
@@ -89,8 +89,6 @@ macro_rules! contract_cases {
 macro_rules! contract_verb {
     (($make:path) $verb:ident $($case:ident)+) => {
         mod $verb {
-            #[expect(unused_imports, reason = "a path from the root needs nothing of its surroundings")]
-            use super::*;
             $(
                 #[tokio::test]
                 async fn $case() -> anyhow::Result<()> {

@@ -1,1 +1,57 @@
 //! Reference adapters: the executable meaning of each port.
+//!
+//! One mutex guards one [`State`], so each port method is one step. Nothing is
+//! kept that can be derived: what runs, what is due and how full a queue is are
+//! read off the jobs. All collections are ordered, so equal calls give equal
+//! answers, in every run.
+//!
+//! [`LocalWakeups`] is the news of a single process and serves production too,
+//! with an embedded database. The clock, ids and chance here are for tests.
+
+mod claim;
+mod commit;
+mod insert;
+mod jobs;
+mod leases;
+mod queues;
+mod reader;
+mod state;
+mod system;
+mod tenants;
+mod upkeep;
+mod wakeups;
+mod workers;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use system::{ManualClock, SeededIds, SeededJitter};
+pub use wakeups::LocalWakeups;
+
+use crate::ports::Stores;
+use state::State;
+
+/// All five stores over one state in memory.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    state: Mutex<State>,
+}
+
+impl MemoryStore {
+    /// The stores of a fresh, empty memory.
+    pub fn stores() -> Stores {
+        let store = Arc::new(Self::default());
+        Stores {
+            jobs: store.clone(),
+            reader: store.clone(),
+            queues: store.clone(),
+            tenants: store.clone(),
+            workers: store,
+        }
+    }
+
+    /// The state, also after a panic elsewhere: each method leaves it whole,
+    /// because it checks before it writes.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

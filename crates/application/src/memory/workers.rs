@@ -1,0 +1,68 @@
+//! The port of workers, on the state.
+
+use async_trait::async_trait;
+use taskflow_domain::{Timestamp, WorkerName};
+
+use super::MemoryStore;
+use super::state::{Place, Running, State};
+use crate::ports::{HeldLease, StoreResult, Worker, WorkerStore};
+
+impl State {
+    fn held_by(&self, name: &WorkerName) -> Vec<HeldLease> {
+        let jobs = self.running.iter().filter_map(|key| self.jobs.get(key));
+        let held = jobs.filter_map(|job| {
+            let running = job.running().filter(|running| running.worker == *name)?;
+            Some(HeldLease {
+                tenant: job.spec.tenant,
+                job: job.spec.id,
+                token: running.token,
+                cancel: running.cancel.is_some(),
+            })
+        });
+        held.collect()
+    }
+
+    /// The running attempts of a worker.
+    fn runs_of<'a>(&'a mut self, name: &'a WorkerName) -> impl Iterator<Item = &'a mut Running> {
+        self.jobs.values_mut().filter_map(move |job| match &mut job.place {
+            Place::Running(running) if running.worker == *name => Some(running),
+            _ => None,
+        })
+    }
+}
+
+#[async_trait]
+impl WorkerStore for MemoryStore {
+    async fn beat(&self, worker: &Worker) -> StoreResult<Vec<HeldLease>> {
+        let mut state = self.state();
+        state.workers.insert(worker.name.clone(), worker.clone());
+        Ok(state.held_by(&worker.name))
+    }
+
+    async fn leave(&self, name: &WorkerName, now: Timestamp) -> StoreResult<()> {
+        let mut state = self.state();
+        state.workers.remove(name);
+        for running in state.runs_of(name) {
+            running.lease_until = Some(running.lease_until.map_or(now, |until| until.min(now)));
+        }
+        Ok(())
+    }
+
+    async fn forget(&self, before: Timestamp) -> StoreResult<u32> {
+        let mut state = self.state();
+        let silent: Vec<_> = state
+            .workers
+            .values()
+            .filter(|worker| worker.beat_at < before && state.held_by(&worker.name).is_empty())
+            .map(|worker| worker.name.clone())
+            .collect();
+        for name in &silent {
+            state.workers.remove(name);
+        }
+        Ok(u32::try_from(silent.len()).unwrap_or(u32::MAX))
+    }
+
+    async fn list(&self) -> StoreResult<Vec<Worker>> {
+        Ok(self.state().workers.values().cloned().collect())
+    }
+}
