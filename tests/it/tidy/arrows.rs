@@ -14,6 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("taskflow-client", &["taskflow-domain", "taskflow-protocol"]),
     ("taskflow-cli", &["taskflow-client", "taskflow-domain", "taskflow-protocol"]),
     ("taskflow-migrations", &[]),
+    ("taskflow-checker", &[]),
     (
         "taskflow-adapters",
         &[
@@ -42,6 +43,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "taskflow-adapters",
             "taskflow-application",
+            "taskflow-checker",
             "taskflow-client",
             "taskflow-domain",
             "taskflow-migrations",
@@ -76,7 +78,8 @@ const ONLY: &[(&str, &[&str])] = &[
 
 /// Each member's dependencies, without those of its own tests.
 fn members() -> BTreeMap<String, BTreeSet<String>> {
-    let mut manifests = vec![top().join("migrations/Cargo.toml"), top().join("tests/Cargo.toml")];
+    let beside = ["checker", "migrations", "tests"];
+    let mut manifests: Vec<_> = beside.iter().map(|name| top().join(name).join("Cargo.toml")).collect();
     for entry in fs::read_dir(top().join("crates")).unwrap().map(Result::unwrap) {
         manifests.push(entry.path().join("Cargo.toml"));
     }

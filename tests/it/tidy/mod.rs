@@ -21,7 +21,7 @@ struct Source {
 /// All Rust sources of the project, in the order of their paths.
 fn sources() -> Vec<Source> {
     let mut found = Vec::new();
-    for directory in ["crates", "migrations", "tests"] {
+    for directory in ["checker", "crates", "migrations", "tests"] {
         collect(&top().join(directory), &mut found);
     }
     found.sort_by(|one, other| one.path.cmp(&other.path));

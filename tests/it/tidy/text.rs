@@ -9,7 +9,7 @@ const MOST_LINES: usize = 400;
 const RULES: &str = "tests/it/tidy/";
 
 fn is_test(source: &Source) -> bool {
-    source.path.starts_with("tests/")
+    source.path.starts_with("tests/") || source.path.starts_with("checker/")
 }
 
 #[test]

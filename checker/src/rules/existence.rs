@@ -1,0 +1,141 @@
+//! C1, C2, C3: what was acknowledged exists, what exists was asked for, and a
+//! key names one job.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Found;
+use crate::Lives;
+use crate::history::{JobRow, Known, Op};
+use crate::table;
+
+pub(super) fn acknowledged_jobs_exist(lives: &Lives<'_>, found: &mut Found) {
+    for call in &lives.history.calls {
+        let Op::Submit { tenant, marker, job: Some(job), .. } = &call.op else { continue };
+        if call.known != Known::Ok {
+            continue;
+        }
+        match lives.jobs.get(job.as_str()).and_then(|life| life.row) {
+            None => {
+                found.add(format!("{job} of {tenant} was acknowledged at {} and is gone", call.returned_at));
+            }
+            Some(row) if row.tenant != *tenant => {
+                found.add(format!("{job} was acknowledged to {tenant} and belongs to {}", row.tenant));
+            }
+            Some(row) if row.marker != *marker => {
+                found.add(format!("{job} was acknowledged for {marker} and holds {}", row.marker));
+            }
+            Some(_) => {}
+        }
+    }
+    if lives.history.run.settled {
+        let stuck = lives.history.jobs.iter().filter(|row| !may_wait(lives, row));
+        for row in stuck {
+            found
+                .add(format!("{} is left {} (due {}) although nothing held it", row.job, row.state, row.due));
+        }
+    }
+}
+
+/// Whether a job may stand where it stands at the end of a run that was settled.
+fn may_wait(lives: &Lives<'_>, row: &JobRow) -> bool {
+    table::is_terminal(&row.state)
+        || row.state == table::WAITING
+        || row.state == table::PAUSED
+        || (row.state == table::SCHEDULED && row.due > lives.history.run.ended_at)
+        || (row.state != table::RUNNING && held(lives, row))
+}
+
+/// Whether the last that was set of the job's queue or tenant may hold it.
+fn held(lives: &Lives<'_>, row: &JobRow) -> bool {
+    let mut queue_held = false;
+    let mut tenant_held = false;
+    for call in lives.history.calls.iter().filter(|call| call.known != Known::Fail) {
+        let certain = call.known == Known::Ok;
+        match &call.op {
+            Op::SetQueue { queue, max_running, paused, paused_until, .. } if *queue == row.queue => {
+                let over = paused_until.is_some_and(|until| until <= lives.history.run.ended_at);
+                let holds = (*paused && !over) || *max_running == Some(0);
+                queue_held = holds || (queue_held && !certain);
+            }
+            Op::SetTenant { tenant, max_running, paused } if *tenant == row.tenant => {
+                let holds = *paused || *max_running == Some(0);
+                tenant_held = holds || (tenant_held && !certain);
+            }
+            _ => {}
+        }
+    }
+    queue_held || tenant_held
+}
+
+pub(super) fn jobs_were_submitted(lives: &Lives<'_>, found: &mut Found) {
+    let mut asked: BTreeMap<&str, (usize, bool)> = BTreeMap::new();
+    let mut named: BTreeSet<&str> = BTreeSet::new();
+    for call in &lives.history.calls {
+        let Op::Submit { marker, job, key, .. } = &call.op else { continue };
+        let entry = asked.entry(marker).or_default();
+        if call.known != Known::Fail {
+            entry.0 += 1;
+        }
+        entry.1 |= key.is_some();
+        named.extend(job.as_deref());
+    }
+    let mut made: BTreeMap<&str, usize> = BTreeMap::new();
+    for row in &lives.history.jobs {
+        *made.entry(&row.marker).or_default() += 1;
+        match asked.get(row.marker.as_str()) {
+            None => found.add(format!("{} exists, and nobody submitted {}", row.job, row.marker)),
+            Some((0, _)) => {
+                found.add(format!("{} exists although every submit of {} failed", row.job, row.marker));
+            }
+            Some(_) => {}
+        }
+    }
+    for (marker, count) in made {
+        if let Some((most, _)) = asked.get(marker)
+            && count > *most
+            && *most > 0
+        {
+            found.add(format!("{marker} was submitted {most} times and made {count} jobs"));
+        }
+    }
+    for life in lives.jobs.values().filter(|life| life.row.is_none()) {
+        let job = life
+            .events
+            .first()
+            .map(|event| &event.job)
+            .or_else(|| life.attempts.first().map(|attempt| &attempt.job))
+            .or_else(|| life.effects.first().map(|effect| &effect.job));
+        if let Some(job) = job.filter(|job| !named.contains(job.as_str())) {
+            found.add(format!("something is told of {job}, which does not exist and was never acknowledged"));
+        }
+    }
+}
+
+pub(super) fn keys_name_one_job(lives: &Lives<'_>, found: &mut Found) {
+    let mut by_key: BTreeMap<(&str, &str), Vec<&JobRow>> = BTreeMap::new();
+    for row in &lives.history.jobs {
+        if let Some(key) = &row.key {
+            by_key.entry((&row.tenant, key)).or_default().push(row);
+        }
+    }
+    for ((tenant, key), rows) in by_key {
+        if rows.len() > 1 {
+            let ids: Vec<_> = rows.iter().map(|row| row.job.as_str()).collect();
+            found.add(format!("key {key} of {tenant} made {} jobs: {}", rows.len(), ids.join(", ")));
+        }
+    }
+    let mut answers: BTreeMap<(&str, &str), (&str, &str)> = BTreeMap::new();
+    for call in lives.history.calls.iter().filter(|call| call.known == Known::Ok) {
+        let Op::Submit { tenant, marker, key: Some(key), job: Some(job), .. } = &call.op else { continue };
+        let first = answers.entry((tenant, key)).or_insert((job, marker));
+        if first.0 != job {
+            found.add(format!("key {key} of {tenant} was answered with {} and with {job}", first.0));
+        }
+        if first.1 != marker {
+            found.add(format!(
+                "key {key} of {tenant} was accepted for {} and for {marker}, another request",
+                first.1
+            ));
+        }
+    }
+}
