@@ -11,7 +11,6 @@ create table tenant (
   created_at integer not null,
   updated_at integer not null
 ) strict;
-create index tenant_backlog on tenant (id, max_backlog) where max_backlog is not null;
 insert into tenant (slug, attributes, weight, paused, created_at, updated_at)
 values ('default', '{}', 1, 0, 0, 0);
 
@@ -78,6 +77,7 @@ create table lane (
 create index lane_next on lane (route, queue_id, virtual_us, id)
   where active = 1 and blocked = 0 and paused = 0;
 create index lane_queue on lane (queue_id);
+create index lane_blocked on lane (id) where blocked = 1;
 create index lane_tenant_slot on lane (tenant_slot) where tenant_slot is not null;
 create index lane_queue_slot on lane (queue_slot) where queue_slot is not null;
 

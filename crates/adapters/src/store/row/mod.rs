@@ -9,7 +9,7 @@ mod job;
 mod place;
 
 pub(crate) use attempt::{AttemptRow, EventRow};
-pub(crate) use job::JobRow;
+pub(crate) use job::{JobRow, labels_to_text};
 pub(crate) use place::{CountersRow, LeaseRow, PlaceRow, ProgressRow};
 
 use taskflow_application::ports::StoreError;

@@ -1,0 +1,48 @@
+//! Committing changes: what was decided elsewhere happens, if its guard holds.
+//!
+//! The unit of work holds the write lock from its first statement, so it may
+//! read where the jobs stand, decide in memory which guards hold, and then write
+//! the accepted changes table by table: nothing can come in between.
+
+mod found;
+mod lanes;
+mod moves;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use sqlx::SqliteConnection;
+use taskflow_application::ports::{Committed, StoreResult};
+use taskflow_domain::JobChange;
+
+use self::moves::Moves;
+use super::super::error::Fault;
+use super::Shared;
+
+pub(super) async fn commit(shared: &Arc<Shared>, changes: &[JobChange]) -> StoreResult<Vec<Committed>> {
+    if changes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let changes = changes.to_vec();
+    shared.writer.run(move |tx| Box::pin(async move { commit_all(tx, &changes).await })).await
+}
+
+async fn commit_all(tx: &mut SqliteConnection, changes: &[JobChange]) -> Result<Vec<Committed>, Fault> {
+    let standing = found::find(tx, changes).await?;
+    let mut seen = HashSet::with_capacity(changes.len());
+    let mut moves = Moves::default();
+    let mut answers = Vec::with_capacity(changes.len());
+    for change in changes {
+        let key = (change.tenant.0, change.job.0);
+        let place = standing.get(&key).filter(|place| place.allows(&change.guard));
+        answers.push(match place {
+            Some(place) if seen.insert(key) => {
+                moves.add(change, place)?;
+                Committed::Done
+            }
+            _ => Committed::Refused,
+        });
+    }
+    moves.flush(tx).await?;
+    Ok(answers)
+}

@@ -1,0 +1,122 @@
+//! [`QueueStore`]: the settings of queues, and how full they are.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _};
+use sqlx::{Row as _, SqliteConnection};
+use taskflow_application::ports::{QueueDepth, QueueStore, StoreError, StoreResult};
+use taskflow_domain::queue::{Bucket, Queue, QueueSettings};
+use taskflow_domain::{QueueName, Timestamp};
+
+use super::super::entity::queue::{Column, Entity};
+use super::super::error::{Fault, from_orm};
+use super::{Shared, SqliteStore, limits};
+
+#[async_trait]
+impl QueueStore for SqliteStore {
+    async fn get(&self, name: &QueueName) -> StoreResult<Option<Queue>> {
+        let found = Entity::find().filter(Column::Name.eq(name.as_str())).one(&self.shared.orm).await;
+        found.map_err(|fault| from_orm(&fault))?.map(Queue::try_from).transpose()
+    }
+
+    async fn list(&self) -> StoreResult<Vec<Queue>> {
+        let found = Entity::find().order_by_asc(Column::Name).all(&self.shared.orm).await;
+        found.map_err(|fault| from_orm(&fault))?.into_iter().map(Queue::try_from).collect()
+    }
+
+    async fn put(&self, name: &QueueName, settings: &QueueSettings, now: Timestamp) -> StoreResult<Queue> {
+        let queue = Queue { name: name.clone(), settings: settings.clone() };
+        self.shared
+            .writer
+            .run(move |tx| {
+                Box::pin(async move {
+                    let id = write(tx, &queue, now).await?;
+                    limits::set_queue(tx, id, queue.settings.max_running_per_tenant).await?;
+                    Ok(queue)
+                })
+            })
+            .await
+    }
+
+    async fn depths(&self) -> StoreResult<Vec<QueueDepth>> {
+        Ok(depths(&self.shared).await?)
+    }
+}
+
+/// Writes the settings. A new rate begins with a full bucket; an old one keeps
+/// what is saved up.
+async fn write(tx: &mut SqliteConnection, queue: &Queue, now: Timestamp) -> Result<i32, Fault> {
+    let settings = &queue.settings;
+    let bucket = settings.rate.map(|rate| Bucket::full(rate, now).micro_tokens);
+    let pause = settings.pause.as_ref();
+    let row = sqlx::query(PUT)
+        .bind(queue.name.as_str().to_owned())
+        .bind(settings.max_running)
+        .bind(settings.max_running_per_tenant)
+        .bind(settings.rate.map(|rate| rate.limit))
+        .bind(settings.rate.map(|rate| rate.period_ms))
+        .bind(bucket.unwrap_or_default())
+        .bind(now.micros())
+        .bind(pause.is_some())
+        .bind(pause.and_then(|pause| pause.reason.clone()))
+        .bind(pause.map(|pause| pause.actor.clone()))
+        .bind(pause.map(|pause| pause.since.micros()))
+        .bind(pause.and_then(|pause| pause.until).map(Timestamp::micros))
+        .fetch_one(&mut *tx)
+        .await?;
+    let id = row.try_get(0)?;
+    sqlx::query(COUNT).bind(id).execute(tx).await?;
+    Ok(id)
+}
+
+async fn depths(shared: &Shared) -> Result<Vec<QueueDepth>, Fault> {
+    let mut queues = BTreeMap::<QueueName, QueueDepth>::new();
+    for row in sqlx::query(DEPTHS).fetch_all(&shared.readers).await? {
+        let (name, oldest): (String, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
+        let name = QueueName::new(&name)
+            .map_err(|fault| StoreError::Rejected(format!("the stored queue {name:?} {fault}")))?;
+        let depth = queues.entry(name.clone()).or_insert_with(|| QueueDepth {
+            name,
+            by_state: [0; 9],
+            oldest_due: oldest.map(Timestamp::from_micros),
+        });
+        let (state, n): (Option<u8>, Option<i64>) = (row.try_get(2)?, row.try_get(3)?);
+        if let Some(count) = state.and_then(|state| depth.by_state.get_mut(usize::from(state))) {
+            *count = n.and_then(|n| u64::try_from(n).ok()).unwrap_or_default();
+        }
+    }
+    Ok(queues.into_values().collect())
+}
+
+const PUT: &str = "insert into queue (name, max_running, max_running_per_tenant, rate_limit, rate_period_ms, \
+      bucket_micro, bucket_at, paused, pause_reason, pause_actor, paused_at, paused_until) \
+    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) \
+    on conflict (name) do update set \
+      max_running = excluded.max_running, \
+      max_running_per_tenant = excluded.max_running_per_tenant, \
+      rate_limit = excluded.rate_limit, \
+      rate_period_ms = excluded.rate_period_ms, \
+      bucket_micro = case when rate_limit is excluded.rate_limit and rate_period_ms is excluded.rate_period_ms \
+        then bucket_micro else excluded.bucket_micro end, \
+      bucket_at = case when rate_limit is excluded.rate_limit and rate_period_ms is excluded.rate_period_ms \
+        then bucket_at else excluded.bucket_at end, \
+      paused = excluded.paused, \
+      pause_reason = excluded.pause_reason, \
+      pause_actor = excluded.pause_actor, \
+      paused_at = excluded.paused_at, \
+      paused_until = excluded.paused_until \
+    returning id";
+
+const COUNT: &str = "update queue set running = case when max_running is null then 0 else ( \
+      select count(*) from running r cross join lane l on l.id = r.lane_id where l.queue_id = queue.id) end \
+    where id = ?1";
+
+/// The oldest due job is looked for among the first of each lane: one that is
+/// less urgent than twenty others of its lane may be older still.
+const DEPTHS: &str = "select q.name, ( \
+      select min(oldest) from ( \
+        select (select min(due_at) from ( \
+          select r.due_at from ready r where r.lane_id = l.id order by r.ord, r.job_id limit 20)) as oldest \
+        from lane l where l.queue_id = q.id and l.active = 1)), d.state, d.n \
+    from queue q left join depth d on d.queue_id = q.id";
