@@ -3,4 +3,5 @@
 
 mod contract_memory;
 mod harness;
+mod sqlite;
 mod tidy;

@@ -22,9 +22,9 @@ pub(super) struct Found {
 /// The ids that belong to one job.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct JobIds {
-    pub(super) queue_id: i32,
-    pub(super) kind_id: i32,
-    pub(super) lane_id: i32,
+    pub(super) queue: i32,
+    pub(super) kind: i32,
+    pub(super) lane: i32,
 }
 
 impl Found {
@@ -65,7 +65,7 @@ impl Found {
         Ok(named
             .into_iter()
             .zip(lanes)
-            .map(|((kind_id, (_, queue_id, _)), lane_id)| JobIds { queue_id, kind_id, lane_id })
+            .map(|((kind, (_, queue, _)), lane)| JobIds { queue, kind, lane })
             .collect())
     }
 

@@ -144,22 +144,22 @@ fn write(writes: &mut Writes, job: &NewJob, ids: JobIds) -> Result<(), Fault> {
     }
     let spot = Spot {
         job: (tenant_id, spec.id.0),
-        lane_id: ids.lane_id,
-        queue_id: ids.queue_id,
-        kind_id: ids.kind_id,
+        lane_id: ids.lane,
+        queue_id: ids.queue,
+        kind_id: ids.kind,
         priority: spec.priority,
         since: spec.created_at,
         counters: Counters::default(),
         seq: 1,
     };
     writes.place(&spot, &job.standing)?;
-    let row = JobRow::of(spec, ids.queue_id, ids.kind_id)?;
+    let row = JobRow::of(spec, ids.queue, ids.kind)?;
     writes.jobs.push(JobRecord {
         tenant_id,
         id: row.id,
         queue_id: row.queue_id,
         kind_id: row.kind_id,
-        lane_id: ids.lane_id,
+        lane_id: ids.lane,
         priority: row.priority,
         payload: row.payload,
         labels: row.labels,

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use sea_orm::{
-    SqliteTransactionMode, SqlxSqliteConnector, TransactionOptions, TransactionSession as _,
-    TransactionTrait as _,
-};
+use sea_orm::{SqliteTransactionMode, SqlxSqliteConnector, TransactionOptions, TransactionTrait as _};
 use sea_orm_migration::MigratorTrait as _;
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};

@@ -32,7 +32,7 @@ pub(super) async fn know_kinds(
     catalog: &Catalog,
     ids: impl Iterator<Item = i32>,
 ) -> Result<(), Fault> {
-    know(connection, &catalog.kinds, ids, KINDS, |name| Kind::new(name)).await
+    know(connection, &catalog.kinds, ids, KINDS, Kind::new).await
 }
 
 /// Sees to it that the catalog knows these queues.
@@ -41,7 +41,7 @@ pub(super) async fn know_queues(
     catalog: &Catalog,
     ids: impl Iterator<Item = i32>,
 ) -> Result<(), Fault> {
-    know(connection, &catalog.queues, ids, QUEUES, |name| QueueName::new(name)).await
+    know(connection, &catalog.queues, ids, QUEUES, QueueName::new).await
 }
 
 /// Sees to it that the catalog knows these tenants.
@@ -50,7 +50,7 @@ pub(super) async fn know_tenants(
     catalog: &Catalog,
     ids: impl Iterator<Item = i32>,
 ) -> Result<(), Fault> {
-    know(connection, &catalog.tenants, ids, TENANTS, |name| TenantSlug::new(name)).await
+    know(connection, &catalog.tenants, ids, TENANTS, TenantSlug::new).await
 }
 
 async fn ids<T>(
@@ -65,7 +65,7 @@ where
     let mut found: Vec<i32> = wanted.iter().filter_map(|name| remembered.id(name)).collect();
     let missing: Vec<_> = wanted.iter().filter(|name| remembered.id(name).is_none()).collect();
     if !missing.is_empty() {
-        let names: Vec<&str> = missing.iter().map(|name| name.as_ref()).collect();
+        let names: Vec<&str> = missing.into_iter().map(AsRef::as_ref).collect();
         for row in sqlx::query(sql).bind(batch(&names)?).fetch_all(connection).await? {
             found.push(row.try_get(0)?);
         }

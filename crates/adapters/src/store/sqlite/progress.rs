@@ -102,4 +102,4 @@ const HELD: &str = "select r.tenant_id, r.job_id, r.token, r.seq, w.name \
 const NUMBER: &str = "update running set seq = e.value->>'$[2]' from json_each(?1) e \
     where running.tenant_id = e.value->>'$[0]' and running.job_id = unhex(e.value->>'$[1]', '-')";
 
-static SHOW: LazyLock<String> = LazyLock::new(|| insert_sql::<ProgressRecord>("insert or replace into"));
+static SHOW: LazyLock<String> = LazyLock::new(|| insert_sql::<ProgressRecord>("insert or replace"));

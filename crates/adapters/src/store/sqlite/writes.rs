@@ -215,7 +215,7 @@ static SQL: LazyLock<Sql> = LazyLock::new(|| Sql {
 });
 
 fn insert<R: Record>() -> String {
-    insert_sql::<R>("insert into")
+    insert_sql::<R>("insert")
 }
 
 const DEPTH: &str = "insert into depth (queue_id, state, n) \

@@ -17,10 +17,12 @@ use super::lanes::Lanes;
 pub(super) struct Moves {
     writes: Writes,
     lanes: Lanes,
-    /// Running jobs that go on: tenant, job, seq, priority, cancelled at and by whom.
-    kept: Vec<(i32, Uuid, i32, i16, Option<i64>, Option<String>)>,
+    kept: Vec<Kept>,
     edits: Vec<JobEdit>,
 }
+
+/// A running job that goes on: tenant, job, seq, priority, cancelled at and by whom.
+type Kept = (i32, Uuid, i32, i16, Option<i64>, Option<String>);
 
 /// Tenant, job, priority, time, whether the labels change, labels.
 type JobEdit = (i32, Uuid, Option<i16>, Option<i64>, bool, Option<String>);

@@ -39,10 +39,10 @@ impl Values {
     }
 
     /// Binds them.
-    pub(super) fn bind<'q>(
+    pub(super) fn bind(
         self,
-        query: Query<'q, Sqlite, SqliteArguments>,
-    ) -> Query<'q, Sqlite, SqliteArguments> {
+        query: Query<'_, Sqlite, SqliteArguments>,
+    ) -> Query<'_, Sqlite, SqliteArguments> {
         self.0.into_iter().fold(query, |query, value| match value {
             Value::Number(value) => query.bind(value),
             Value::Text(value) => query.bind(value),

@@ -1,0 +1,3 @@
+//! The SQLite store: the contract, and what is its own.
+
+mod contract;
