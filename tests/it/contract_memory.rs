@@ -4,6 +4,7 @@ use anyhow::Result;
 use taskflow_application::memory::MemoryStore;
 use taskflow_application::ports::Stores;
 
+#[expect(clippy::unused_async, reason = "the suite awaits the making of a store")]
 async fn make() -> Result<(Stores, ())> {
     Ok((MemoryStore::stores(), ()))
 }

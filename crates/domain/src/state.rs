@@ -75,10 +75,13 @@ impl JobState {
         matches!(self, Self::Succeeded | Self::Failed | Self::Dead | Self::Cancelled)
     }
 
-    /// The states that may follow this one. The only table of its kind.
+    /// The states that may follow this one. The only table of its kind. A state
+    /// that follows itself stands for a new time, priority or labels.
     pub const fn next(self) -> &'static [Self] {
         match self {
-            Self::Waiting => &[Self::Scheduled, Self::Pending, Self::Paused, Self::Failed, Self::Cancelled],
+            Self::Waiting => {
+                &[Self::Waiting, Self::Scheduled, Self::Pending, Self::Paused, Self::Failed, Self::Cancelled]
+            }
             Self::Scheduled => &[Self::Scheduled, Self::Pending, Self::Paused, Self::Cancelled],
             Self::Pending => &[Self::Scheduled, Self::Pending, Self::Running, Self::Paused, Self::Cancelled],
             Self::Running => {
