@@ -20,7 +20,8 @@ async fn claims_again_while_there_is_more() {
     source.add((1..=2_500).map(job));
     let rig = Rig::new(config(5_000), source, ms(0), at_once);
     rig.until(|state| state.ended.len() == 2_500).await;
-    let (claims, settles) = (rig.source.state().claims.clone(), rig.source.state().settles.clone());
+    let claims = rig.source.state().claims.clone();
+    let settles = rig.source.state().settles.clone();
     let got: Vec<_> = claims.iter().map(|claim| claim.2).collect();
     assert_eq!(got[..3], [1_000, 1_000, 500]);
     assert_eq!(claims[0].0, claims[2].0, "without a pause");
