@@ -1,1 +1,36 @@
-//! Placeholder until the first slice.
+//! The shapes of the HTTP API, shared by the server and its clients.
+//!
+//! Every type here is written as the API's JSON shows it. The server reads
+//! requests by its own strict reader, which names every fault at once; the
+//! request types stand for the same documents on the client's side and in the
+//! OpenAPI description.
+
+mod admin;
+mod attempt;
+mod job;
+mod page;
+mod problem;
+mod request;
+mod schema;
+mod time;
+mod work;
+
+pub use admin::{Pause, PauseRequest, Queue, QueueCounts, QueueRequest, Rate, Tenant, TenantRequest, Worker};
+pub use attempt::{Attempt, AttemptError, AttemptOutcome, JobEvent};
+pub use job::{
+    Builtin, HttpMethod, Job, JobPriority, JobState, JobTarget, Progress, RetryJitter, RetryPolicy,
+    RetryStrategy,
+};
+pub use page::{AttemptList, EventList, JobItems, JobList, QueueList, TenantList, WorkerList};
+pub use problem::{Problem, ProblemError, ProblemPlace};
+pub use request::{
+    BatchJob, BatchRequest, BulkAnswer, BulkFilter, BulkRequest, CancelRequest, EditRequest, JobRequest,
+};
+pub use time::Time;
+pub use work::{
+    ClaimAnswer, ClaimRequest, ClaimedJob, CompleteItem, CompleteRequest, FailItem, FailRequest,
+    HeartbeatItem, HeartbeatRequest, LeaseTerms, ProgressItem, ProgressRequest, ReportAnswer, ReportItem,
+};
+
+/// JSON of any shape, kept as its text.
+pub type Document = Box<serde_json::value::RawValue>;

@@ -1,3 +1,121 @@
-//! The REST API.
+//! The REST API: routes, strict reading of requests, problems, the OpenAPI
+//! description and the page that shows it.
+//!
+//! A handler has four steps and no more: who asks, what is wanted (every fault
+//! in one answer), the use case, the wire form of what it answers. What is the
+//! same for all requests is in [`context`].
 
+use std::any::Any;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware;
+use axum::response::Response;
+use futures_util::future::BoxFuture;
+use taskflow_application::jobs::Jobs;
+use taskflow_application::ports::Ids;
+use taskflow_application::queues::Queues;
+use taskflow_application::tenants::Tenants;
+use taskflow_application::work::Work;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+mod body;
+mod context;
+mod describe;
+mod docs;
+mod extract;
+mod fault;
+mod health;
+mod jobs;
+mod json;
+mod openapi;
+mod page;
+mod problem;
+mod query;
+mod queues;
 pub mod server;
+mod tenants;
+mod work;
+mod workers;
+
+use problem::{Code, Problem};
+
+/// Whether the process can do its work: asks the database.
+pub type Ready = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+/// What the process counted, in the text form of Prometheus.
+pub type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// What the handlers stand on.
+#[derive(Clone)]
+pub struct ApiState {
+    /// Jobs as their owners use them.
+    pub jobs: Jobs,
+    /// Work as workers see it.
+    pub work: Work,
+    /// Queues.
+    pub queues: Queues,
+    /// Tenants.
+    pub tenants: Tenants,
+    /// Ids of requests.
+    pub ids: Arc<dyn Ids>,
+    /// Whether the database answers.
+    pub ready: Ready,
+    /// What was counted.
+    pub metrics: Metrics,
+    /// Set when the process is to end: long polls are answered at once.
+    pub stop: CancellationToken,
+    description: Arc<str>,
+}
+
+impl ApiState {
+    /// A state over the use cases, ready without asking anybody, and counting nothing.
+    pub fn new(jobs: Jobs, work: Work, queues: Queues, tenants: Tenants, ids: Arc<dyn Ids>) -> Self {
+        Self {
+            jobs,
+            work,
+            queues,
+            tenants,
+            ids,
+            ready: Arc::new(|| Box::pin(async { Ok(()) })),
+            metrics: Arc::new(String::new),
+            stop: CancellationToken::new(),
+            description: "{}".into(),
+        }
+    }
+}
+
+/// The whole API.
+pub fn router(mut state: ApiState) -> Router {
+    let (described, api) = described().split_for_parts();
+    state.description = openapi::document(api).into();
+    described
+        .merge(health::routes())
+        .merge(docs::routes())
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+        .layer(CatchPanicLayer::custom(|cause: Box<dyn Any + Send>| -> Response {
+            context::panicked(&*cause)
+        }))
+        .layer(middleware::from_fn_with_state(state.clone(), context::context))
+        .with_state(state)
+}
+
+fn described() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::with_openapi(openapi::Frame::openapi())
+        .merge(jobs::routes())
+        .merge(work::routes())
+        .merge(queues::routes())
+        .merge(tenants::routes())
+        .merge(workers::routes())
+}
+
+async fn no_route() -> Problem {
+    Problem::new(Code::NotFound, "there is nothing at this path")
+}
+
+async fn no_method() -> Problem {
+    Problem::new(Code::MethodNotAllowed, "the methods that are possible here stand in the header Allow")
+}

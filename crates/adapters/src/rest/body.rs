@@ -1,0 +1,148 @@
+//! Bodies: their type, their size, their encoding, and what they say.
+
+use std::time::Duration;
+
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, header};
+use futures_util::StreamExt;
+
+use super::fault::{Faults, Path, Place};
+use super::json::{Value, check};
+use super::problem::{Code, Problem};
+
+/// The body of a request about one thing has at most this many bytes.
+pub(crate) const MAX_BODY: usize = 1024 * 1024;
+/// The body of a batch has at most this many bytes.
+pub(crate) const MAX_BATCH_BODY: usize = 16 * 1024 * 1024;
+/// Of a body that is too large, this much is still read, so that a client that
+/// sends before it listens gets to hear the answer.
+const MAX_DRAIN: usize = 64 * 1024 * 1024;
+/// A body must have arrived within this time.
+const BODY_TIME: Duration = Duration::from_secs(30);
+
+/// The text of a JSON body of at most `MAX` bytes.
+pub(crate) struct Body<const MAX: usize>(pub(crate) String);
+
+impl<const MAX: usize> Body<MAX> {
+    /// Checks the text and has it read by `read`. Every fault is told at once.
+    pub(crate) fn read<T>(
+        &self,
+        read: impl FnOnce(Value<'_>, &mut Faults) -> Option<T>,
+    ) -> Result<T, Problem> {
+        self.read_with(Faults::default(), read)
+    }
+
+    /// The same, where something may be wrong with the head already.
+    pub(crate) fn read_with<T>(
+        &self,
+        mut faults: Faults,
+        read: impl FnOnce(Value<'_>, &mut Faults) -> Option<T>,
+    ) -> Result<T, Problem> {
+        check(&self.0, &mut faults).map_err(|malformed| {
+            Problem::at(Code::MalformedJson, Place::Body(malformed.pointer), malformed.detail)
+        })?;
+        match read(Value::of_checked(&self.0), &mut faults) {
+            Some(value) if faults.is_empty() => Ok(value),
+            _ => Err(Problem::invalid(faults)),
+        }
+    }
+
+    /// The same for a request whose body may be left out.
+    pub(crate) fn read_if_sent<T: Default>(
+        &self,
+        read: impl FnOnce(Value<'_>, &mut Faults) -> Option<T>,
+    ) -> Result<T, Problem> {
+        if self.0.trim_ascii().is_empty() { Ok(T::default()) } else { self.read(read) }
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
+        return false;
+    };
+    let mut parts = value.split(';').map(str::trim);
+    let media = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let json = media == "application/json" || (media.starts_with("application/") && media.ends_with("+json"));
+    let utf8 = |parameter: &str| match parameter.split_once('=') {
+        Some((name, charset)) if name.trim().eq_ignore_ascii_case("charset") => {
+            charset.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+        }
+        _ => true,
+    };
+    json && parts.all(utf8)
+}
+
+/// Reads at most `most` bytes; `None` says that there were more.
+async fn read_body(body: axum::body::Body, most: usize) -> Result<Option<Vec<u8>>, axum::Error> {
+    let mut stream = body.into_data_stream();
+    let mut kept = Vec::new();
+    let mut size = 0_usize;
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk?;
+        size += chunk.len();
+        if size <= most {
+            kept.extend_from_slice(&chunk);
+        } else {
+            kept = Vec::new();
+            if size > MAX_DRAIN {
+                break;
+            }
+        }
+    }
+    Ok((size <= most).then_some(kept))
+}
+
+impl<S: Sync, const MAX: usize> FromRequest<S> for Body<MAX> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let json = is_json(request.headers());
+        let read = tokio::time::timeout(BODY_TIME, read_body(request.into_body(), MAX)).await;
+        let read = read
+            .map_err(|_| Problem::new(Code::RequestTimeout, "the body did not arrive within 30 seconds"))?;
+        let read = read.map_err(|_| Problem::new(Code::MalformedJson, "the body ended early"))?;
+        let bytes = read.ok_or_else(|| {
+            Problem::new(Code::BodyTooLarge, format!("the body may have at most {MAX} bytes"))
+        })?;
+        if !json && !bytes.is_empty() {
+            let detail = "the body must be sent with the content type application/json, in UTF-8";
+            return Err(Problem::new(Code::UnsupportedMediaType, detail));
+        }
+        String::from_utf8(bytes).map(Self).map_err(|error| {
+            let at = error.utf8_error().valid_up_to();
+            let place = Place::Body(Path::ROOT.pointer());
+            Problem::at(Code::MalformedJson, place, format!("the body is not UTF-8 at byte {at}"))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn media(value: &str) -> bool {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, value.parse().unwrap());
+        is_json(&headers)
+    }
+
+    #[test]
+    fn json_is_known_by_its_type() {
+        for good in ["application/json", "Application/JSON; charset=UTF-8", "application/merge-patch+json"] {
+            assert!(media(good), "{good}");
+        }
+        for bad in
+            ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin1", "json"]
+        {
+            assert!(!media(bad), "{bad}");
+        }
+        assert!(!is_json(&HeaderMap::new()));
+    }
+
+    #[tokio::test]
+    async fn bodies_are_cut_at_the_byte() {
+        let read = |size: usize| read_body(axum::body::Body::from(vec![b'x'; size]), 10);
+        assert_eq!(read(10).await.unwrap().map(|body| body.len()), Some(10));
+        assert_eq!(read(11).await.unwrap(), None);
+    }
+}

@@ -1,0 +1,121 @@
+//! What surrounds every request: its id, its span, its metrics, the limits of
+//! its head, and the one place where a problem is written out.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use metrics::{counter, histogram};
+use tokio::time::Instant;
+use tracing::Instrument;
+use tracing::field::Empty;
+
+use super::ApiState;
+use super::problem::{Code, Problem};
+
+/// A longer request target is refused.
+pub(super) const MAX_URI: usize = 8 * 1024;
+/// More bytes of names and values of headers are refused.
+pub(super) const MAX_HEADERS: usize = 16 * 1024;
+
+/// Requests answered, by `method`, `route` and `status`.
+const REQUESTS: &str = "taskflow_http_requests_total";
+/// Seconds until the answer began, by `method` and `route`.
+const DURATION: &str = "taskflow_http_request_duration_seconds";
+
+/// The header that names a request.
+const REQUEST_ID: &str = "x-request-id";
+
+/// The id of a request: the caller's, if it is harmless in a log, or a new one.
+fn request_id(headers: &HeaderMap, state: &ApiState) -> Arc<str> {
+    let harmless = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    match given.filter(|id| (1..=128).contains(&id.len()) && id.bytes().all(harmless)) {
+        Some(id) => id.into(),
+        None => format!("{:032x}", u128::from_be_bytes(state.ids.bytes())).into(),
+    }
+}
+
+fn method_label(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    }
+}
+
+fn head_fault(request: &Request) -> Option<Problem> {
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if target > MAX_URI {
+        let detail = format!("the path and query have {target} bytes; {MAX_URI} are possible");
+        return Some(Problem::new(Code::UriTooLong, detail));
+    }
+    let headers = request.headers().iter();
+    let size: usize = headers.map(|(name, value)| name.as_str().len() + value.len()).sum();
+    let detail = || format!("the headers have {size} bytes; {MAX_HEADERS} are possible");
+    (size > MAX_HEADERS).then(|| Problem::new(Code::HeadersTooLarge, detail()))
+}
+
+/// The layer around the router.
+pub(super) async fn context(State(state): State<ApiState>, request: Request, next: Next) -> Response {
+    let id = request_id(request.headers(), &state);
+    let method = request.method().clone();
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let route = matched.as_ref().map_or("none", MatchedPath::as_str);
+    let span = tracing::info_span!(
+        "request",
+        http.request.method = method_label(&method),
+        http.route = route,
+        http.response.status_code = Empty,
+        request.id = %id,
+        tenant.id = Empty,
+    );
+    let begun = Instant::now();
+    let mut response = match head_fault(&request) {
+        Some(problem) => problem.into_response(),
+        None => next.run(request).instrument(span.clone()).await,
+    };
+    write_out(&mut response, &id, method == Method::HEAD);
+    let status = response.status();
+    span.record("http.response.status_code", status.as_u16());
+    let route = route.to_owned();
+    let method = method_label(&method);
+    counter!(REQUESTS, "method" => method, "route" => route.clone(), "status" => status.as_str().to_owned())
+        .increment(1);
+    histogram!(DURATION, "method" => method, "route" => route).record(begun.elapsed().as_secs_f64());
+    span.in_scope(|| tracing::debug!("request answered"));
+    response
+}
+
+/// Turns a problem into its document, and names the request.
+fn write_out(response: &mut Response, id: &str, without_body: bool) {
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        let document = serde_json::to_vec(&problem.to_wire(id)).unwrap_or_default();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(document.len()));
+        *response.body_mut() = if without_body { Body::empty() } else { Body::from(document) };
+    }
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+}
+
+/// A handler that panicked.
+pub(super) fn panicked(cause: &(dyn std::any::Any + Send)) -> Response {
+    let message = cause.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let message = message.or_else(|| cause.downcast_ref::<String>().cloned());
+    let message = message.unwrap_or_else(|| "a handler panicked".to_owned());
+    Problem::internal(&message).into_response()
+}

@@ -1,0 +1,288 @@
+//! What the OpenAPI description says of parameters and problems, said once.
+
+use std::collections::BTreeMap;
+
+use utoipa::openapi::content::ContentBuilder;
+use utoipa::openapi::example::ExampleBuilder;
+use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn, ParameterStyle};
+use utoipa::openapi::response::{Response, ResponseBuilder};
+use utoipa::openapi::schema::{
+    AdditionalProperties, ArrayBuilder, KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type,
+};
+use utoipa::openapi::{Ref, RefOr, Required};
+use utoipa::{IntoParams, IntoResponses};
+
+use super::problem::{Code, Problem};
+
+const NAME: &str = "^[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}$";
+const SLUG: &str = "^[a-z0-9][a-z0-9-]{0,99}$";
+const ID: &str = "01970c2e-9f5c-7b1a-8a44-3f1f6c0f7d11";
+
+fn text(pattern: &str) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern))
+}
+
+fn formatted(format: &str) -> ObjectBuilder {
+    let format = match format {
+        "date-time" => SchemaFormat::KnownFormat(KnownFormat::DateTime),
+        other => SchemaFormat::Custom(other.to_owned()),
+    };
+    ObjectBuilder::new().schema_type(Type::String).format(Some(format))
+}
+
+fn parameter(
+    place: ParameterIn,
+    name: &str,
+    description: &str,
+    schema: impl Into<RefOr<Schema>>,
+) -> ParameterBuilder {
+    let required = if place == ParameterIn::Path { Required::True } else { Required::False };
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(place)
+        .required(required)
+        .description(Some(description))
+        .schema(Some(schema))
+}
+
+fn query(name: &str, description: &str, schema: impl Into<RefOr<Schema>>) -> ParameterBuilder {
+    parameter(ParameterIn::Query, name, description, schema)
+}
+
+macro_rules! parameters {
+    ($(#[$doc:meta])* $name:ident, $list:expr) => {
+        $(#[$doc])*
+        pub(super) struct $name;
+
+        impl IntoParams for $name {
+            fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+                $list.into_iter().map(ParameterBuilder::build).collect()
+            }
+        }
+    };
+}
+
+parameters!(
+    /// Whose things are meant.
+    TenantHeader,
+    [parameter(
+        ParameterIn::Header,
+        super::extract::TENANT,
+        "Whose things are meant; the tenant `default` if not said.",
+        text(SLUG).default(Some("default".into())),
+    )
+    .example(Some("default".into()))]
+);
+
+fn trace_header() -> ParameterBuilder {
+    parameter(
+        ParameterIn::Header,
+        "traceparent",
+        "W3C trace context, kept with the job. A malformed one is ignored.",
+        ObjectBuilder::new().schema_type(Type::String),
+    )
+    .example(Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()))
+}
+
+parameters!(
+    /// The trace of a submit.
+    TraceHeader,
+    [trace_header()]
+);
+
+parameters!(
+    /// What else a submit may say in its head.
+    SubmitHeaders,
+    [
+        parameter(
+            ParameterIn::Header,
+            "Idempotency-Key",
+            "The same as `idempotency_key` in the body; bare, or a string in double quotes.",
+            text("^[!#-~]{1,255}$"),
+        ),
+        trace_header(),
+    ]
+);
+
+parameters!(
+    /// Which job.
+    JobParam,
+    [parameter(ParameterIn::Path, "id", "The job.", formatted("uuid")).example(Some(ID.into()))]
+);
+
+parameters!(
+    /// Which queue.
+    QueueParam,
+    [parameter(ParameterIn::Path, "name", "The queue; a `/` in its name is written `%2F`.", text(NAME))
+        .example(Some("mail".into()))]
+);
+
+parameters!(
+    /// Which tenant.
+    TenantParam,
+    [parameter(ParameterIn::Path, "slug", "The tenant.", text(SLUG)).example(Some("acme".into()))]
+);
+
+parameters!(
+    /// Which page.
+    PageParams,
+    [
+        query(
+            "limit",
+            "How many entries at most.",
+            ObjectBuilder::new()
+                .schema_type(Type::Integer)
+                .minimum(Some(1))
+                .maximum(Some(500))
+                .default(Some(50.into())),
+        )
+        .example(Some(50.into())),
+        query(
+            "cursor",
+            "The `next_cursor` of the page before, of the same list with the same filter.",
+            text("^[A-Za-z0-9_-]{11,160}$"),
+        ),
+    ]
+);
+
+parameters!(
+    /// Which jobs.
+    FilterParams,
+    [
+        query("state", "In one of these states. May be repeated.", states())
+            .style(Some(ParameterStyle::Form))
+            .explode(Some(true))
+            .example(Some(serde_json::json!(["PENDING", "RUNNING"]))),
+        query("queue", "In this queue.", text(NAME)).example(Some("mail".into())),
+        query("kind", "Of this kind.", text(NAME)).example(Some("send-email".into())),
+        query("priority", "Of this priority.", Ref::from_schema_name("JobPriority"))
+            .example(Some("medium".into())),
+        query("correlation_id", "From this cause.", formatted("uuid")).example(Some(ID.into())),
+        query("rule_id", "Made by this rule.", formatted("uuid")).example(Some(ID.into())),
+        query("created_after", "Created later than this.", formatted("date-time"))
+            .example(Some("2026-01-01T00:00:00Z".into())),
+        query("created_before", "Created earlier than this.", formatted("date-time"))
+            .example(Some("2030-01-01T00:00:00Z".into())),
+        query("labels", "With these labels: `label.<key>=<value>`, one parameter for each.", label_filter())
+            .style(Some(ParameterStyle::Form))
+            .explode(Some(true))
+            .example(Some(serde_json::json!({ "label.team": "growth" }))),
+    ]
+);
+
+fn states() -> ArrayBuilder {
+    ArrayBuilder::new().items(Ref::from_schema_name("JobState"))
+}
+
+fn label_filter() -> ObjectBuilder {
+    let key = text("^label\\.[A-Za-z0-9._/-]{1,63}$");
+    let value = text("^[^\\u0000]*$").max_length(Some(255));
+    ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .property_names(Some(Schema::Object(key.build())))
+        .additional_properties(Some(AdditionalProperties::RefOr(value.into())))
+}
+
+/// The problems that any request may meet.
+const ANY: [Code; 6] = [
+    Code::Invalid,
+    Code::UriTooLong,
+    Code::HeadersTooLarge,
+    Code::Internal,
+    Code::Unavailable,
+    Code::StorageFull,
+];
+
+/// The problems that a body may bring about.
+const BODY: [Code; 4] =
+    [Code::MalformedJson, Code::RequestTimeout, Code::BodyTooLarge, Code::UnsupportedMediaType];
+
+fn problem_responses(codes: &[Code]) -> BTreeMap<String, RefOr<Response>> {
+    let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
+    for &code in codes {
+        by_status.entry(code.status().as_u16()).or_default().push(code);
+    }
+    by_status
+        .into_iter()
+        .map(|(status, codes)| (status.to_string(), problem_response(&codes).into()))
+        .collect()
+}
+
+fn problem_response(codes: &[Code]) -> Response {
+    let told: Vec<_> = codes.iter().map(|code| format!("{} (`{}`)", code.title(), code.word())).collect();
+    let examples = codes.iter().map(|&code| {
+        let document = Problem::new(code, code.title()).to_wire("6d1e4ed1f6f34f34");
+        let value = serde_json::to_value(document).unwrap_or_default();
+        (code.word(), ExampleBuilder::new().summary(code.title()).value(Some(value)))
+    });
+    let content = ContentBuilder::new()
+        .schema(Some(Ref::from_schema_name("Problem")))
+        .examples_from_iter(examples)
+        .build();
+    let mut response =
+        ResponseBuilder::new().description(told.join(" · ")).content("application/problem+json", content);
+    if codes
+        .iter()
+        .any(|code| code.status().is_server_error() || code.status() == 429 || code.status() == 409)
+    {
+        let seconds = HeaderBuilder::new()
+            .schema(Some(ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1))))
+            .description(Some("Where it is there, a repeat may succeed after so many seconds."));
+        response = response.header("Retry-After", seconds.build());
+    }
+    response.build()
+}
+
+macro_rules! problems {
+    ($(#[$doc:meta])* $name:ident: $($codes:expr),+) => {
+        $(#[$doc])*
+        pub(super) struct $name;
+
+        impl IntoResponses for $name {
+            fn responses() -> BTreeMap<String, RefOr<Response>> {
+                let lists: &[&[Code]] = &[&ANY, $($codes),+];
+                problem_responses(&lists.concat())
+            }
+        }
+    };
+}
+
+problems!(
+    /// Of lists.
+    ListProblems: &[]
+);
+problems!(
+    /// Of looking at one thing.
+    LookProblems: &[Code::NotFound]
+);
+problems!(
+    /// Of submitting a job.
+    SubmitProblems: &BODY,
+    &[Code::KeyInFlight, Code::UnknownParent, Code::Contended, Code::KeyReused, Code::BacklogFull]
+);
+problems!(
+    /// Of submitting many jobs.
+    BatchProblems: &BODY,
+    &[
+        Code::UnknownParent,
+        Code::Contended,
+        Code::KeyReused,
+        Code::DependenciesUnavailable,
+        Code::BacklogFull
+    ]
+);
+problems!(
+    /// Of acting on a job.
+    ActProblems: &BODY,
+    &[Code::NotFound, Code::IllegalTransition, Code::Contended]
+);
+problems!(
+    /// Of acting on many jobs, and of what workers ask and tell.
+    BulkProblems: &BODY
+);
+problems!(
+    /// Of setting something of one thing.
+    SetProblems: &BODY,
+    &[Code::NotFound]
+);

@@ -1,0 +1,85 @@
+//! Acting on many jobs by filter.
+
+use axum::extract::State;
+use taskflow_application::Caller;
+use taskflow_application::jobs::BulkAction;
+use taskflow_application::ports::JobFilter;
+use taskflow_protocol as wire;
+
+use super::super::ApiState;
+use super::super::body::{Body, MAX_BODY};
+use super::super::describe::{BulkProblems, TenantHeader};
+use super::super::extract::{Answer, Asker, detached};
+use super::super::fault::{Faults, Path};
+use super::super::json::{Object, Value, decode};
+use super::super::problem::Problem;
+use super::super::query::NoQuery;
+use super::filter;
+
+struct Wish {
+    filter: JobFilter,
+    dry_run: bool,
+}
+
+fn wish(value: Value<'_>, faults: &mut Faults) -> Option<Wish> {
+    let mut object = Object::open(value, &Path::ROOT, faults)?;
+    let filter = object.required("filter", filter::of_body);
+    let dry_run = object.optional("dry_run", decode::boolean);
+    object.close();
+    Some(Wish { filter: filter?, dry_run: dry_run.unwrap_or(false) })
+}
+
+async fn act(
+    state: ApiState,
+    caller: Caller,
+    action: BulkAction,
+    wish: Wish,
+) -> Result<Answer<wire::BulkAnswer>, Problem> {
+    let Wish { filter, dry_run } = wish;
+    let work = async move { state.jobs.bulk(&caller, action, &filter, dry_run).await };
+    let outcome = detached(work).await??;
+    Ok(Answer(wire::BulkAnswer { matched: outcome.matched, changed: outcome.changed, dry_run }))
+}
+
+/// Cancel jobs by filter
+///
+/// Jobs that have ended are not meant. With `dry_run` they are only counted.
+#[utoipa::path(
+    post,
+    path = "/v1/jobs/cancel",
+    operation_id = "cancelJobs",
+    tag = "jobs",
+    params(TenantHeader),
+    request_body = wire::BulkRequest,
+    responses((status = 200, description = "What was met and done.", body = wire::BulkAnswer), BulkProblems)
+)]
+pub(super) async fn cancel_jobs(
+    State(state): State<ApiState>,
+    Asker(caller): Asker,
+    _: NoQuery,
+    body: Body<MAX_BODY>,
+) -> Result<Answer<wire::BulkAnswer>, Problem> {
+    act(state, caller, BulkAction::Cancel, body.read(wish)?).await
+}
+
+/// Send ended jobs through again by filter
+///
+/// Meant are FAILED and DEAD jobs, and CANCELLED ones only if the filter names
+/// that state. With `dry_run` they are only counted.
+#[utoipa::path(
+    post,
+    path = "/v1/jobs/retry",
+    operation_id = "retryJobs",
+    tag = "jobs",
+    params(TenantHeader),
+    request_body = wire::BulkRequest,
+    responses((status = 200, description = "What was met and done.", body = wire::BulkAnswer), BulkProblems)
+)]
+pub(super) async fn retry_jobs(
+    State(state): State<ApiState>,
+    Asker(caller): Asker,
+    _: NoQuery,
+    body: Body<MAX_BODY>,
+) -> Result<Answer<wire::BulkAnswer>, Problem> {
+    act(state, caller, BulkAction::Retry, body.read(wish)?).await
+}

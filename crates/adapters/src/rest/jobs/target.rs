@@ -1,0 +1,174 @@
+//! Reading where a job executes.
+
+use std::ops::RangeInclusive;
+
+use axum::http::{HeaderName, HeaderValue};
+use taskflow_domain::target::{Builtin, HttpTarget, Method, Target};
+
+use super::super::fault::{Faults, Path};
+use super::super::json::{Object, Value, decode};
+
+/// A URL has at most this many bytes.
+const MAX_URL: usize = 2048;
+/// A call has at most this many headers of its own.
+const MAX_HEADERS: usize = 50;
+/// The name of a header has at most this many bytes, and its value so many.
+const MAX_HEADER_NAME: usize = 100;
+const MAX_HEADER_VALUE: usize = 4096;
+/// A target lists at most this many statuses.
+const MAX_STATUSES: usize = 100;
+const STATUSES: RangeInclusive<u64> = 100..=599;
+const MS: RangeInclusive<u64> = 0..=86_400_000;
+
+/// Headers that TaskFlow or HTTP itself sets, besides `taskflow-*`.
+const RESERVED: [&str; 11] = [
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "traceparent",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Http,
+    Builtin,
+}
+
+/// Reads a target.
+pub(super) fn target(value: Value<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<Target> {
+    let mut object = Object::open(value, path, faults)?;
+    let kinds = &[("http", Kind::Http), ("builtin", Kind::Builtin)];
+    let target = match object.required("type", decode::choice(kinds))? {
+        Kind::Http => http(&mut object).map(Target::Http),
+        Kind::Builtin => builtin(&mut object),
+    };
+    object.close();
+    target
+}
+
+fn http(object: &mut Object<'_, '_, '_>) -> Option<HttpTarget> {
+    let methods = &[
+        ("GET", Method::Get),
+        ("POST", Method::Post),
+        ("PUT", Method::Put),
+        ("PATCH", Method::Patch),
+        ("DELETE", Method::Delete),
+    ];
+    let url = object.required("url", decode::made(url));
+    let method = object.optional("method", decode::choice(methods)).unwrap_or_default();
+    let headers = object.optional("headers", decode::strings(MAX_HEADERS, header)).unwrap_or_default();
+    let permanent = object.optional("permanent_statuses", decode::list(MAX_STATUSES, status));
+    let retryable = object.optional("retryable_statuses", decode::list(MAX_STATUSES, status));
+    Some(HttpTarget {
+        url: url?,
+        method,
+        headers,
+        permanent_statuses: permanent.unwrap_or_default(),
+        retryable_statuses: retryable.unwrap_or_default(),
+    })
+}
+
+fn builtin(object: &mut Object<'_, '_, '_>) -> Option<Target> {
+    let names = &[
+        ("noop", Builtin::Noop),
+        ("echo", Builtin::Echo),
+        ("sleep", Builtin::Sleep),
+        ("fail", Builtin::Fail),
+    ];
+    let name = object.required("name", decode::choice(names));
+    let ms = object.optional("ms", decode::whole(MS));
+    Some(Target::Builtin { name: name?, ms })
+}
+
+fn status(value: Value<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<u16> {
+    decode::whole(STATUSES)(value, path, faults).map(|status| status as u16)
+}
+
+/// Where a target may be at all; what a worker may reach is the worker's to say.
+fn url(text: &str) -> Result<String, &'static str> {
+    if text.len() > MAX_URL {
+        return Err("must have at most 2048 bytes");
+    }
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("must be ASCII without spaces; percent-encode the rest");
+    }
+    if !text.starts_with("http://") && !text.starts_with("https://") {
+        return Err("must be absolute, with the scheme http or https in lower case");
+    }
+    let url = url::Url::parse(text).map_err(|_| "must be a URL")?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not hold credentials; send them in headers");
+    }
+    if url.fragment().is_some() {
+        return Err("must not have a fragment");
+    }
+    Ok(text.to_owned())
+}
+
+fn header(name: &str, value: &str) -> Result<(), String> {
+    let lower = name.to_ascii_lowercase();
+    if name.len() > MAX_HEADER_NAME || HeaderName::from_bytes(lower.as_bytes()).is_err() {
+        return Err(format!("must be the name of a header, of at most {MAX_HEADER_NAME} characters"));
+    }
+    if RESERVED.contains(&lower.as_str()) || lower.starts_with("taskflow-") {
+        return Err("is set by TaskFlow or by HTTP itself".to_owned());
+    }
+    let visible = value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+    let trimmed = value.trim_matches(' ') == value;
+    if value.len() > MAX_HEADER_VALUE || !visible || !trimmed || HeaderValue::from_str(value).is_err() {
+        return Err(format!(
+            "must be visible ASCII without space around it, of at most {MAX_HEADER_VALUE} characters"
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_those_that_can_be_called() {
+        for good in ["http://127.0.0.1:9000/send", "https://a.example/x?y=1", "http://[::1]/"] {
+            assert!(url(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "/x",
+            "ftp://a/",
+            "file:///etc/passwd",
+            "http://",
+            "http://u:p@a/",
+            "http://a/#f",
+            "http://a b/",
+        ] {
+            assert!(url(bad).is_err(), "{bad}");
+        }
+        assert!(url(&format!("http://a/{}", "x".repeat(2039))).is_ok());
+        assert!(url(&format!("http://a/{}", "x".repeat(2040))).is_err());
+    }
+
+    #[test]
+    fn headers_cannot_smuggle() {
+        assert_eq!(header("X-Source", "taskflow"), Ok(()));
+        assert_eq!(header("X-Empty", ""), Ok(()));
+        for (name, value) in [
+            ("Host", "a"),
+            ("taskflow-job-id", "1"),
+            ("a b", "c"),
+            ("", "c"),
+            ("X", "a\r\nY: b"),
+            ("X", " a"),
+            ("X", "é"),
+        ] {
+            assert!(header(name, value).is_err(), "{name:?} {value:?}");
+        }
+    }
+}

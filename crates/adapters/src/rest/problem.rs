@@ -1,0 +1,275 @@
+//! Every error of the API: RFC 9457, with a stable code, and never a message
+//! from the inside. What only an operator may know goes to the log, once, here.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use taskflow_application::jobs::JobsError;
+use taskflow_application::ports::StoreError;
+use taskflow_protocol as wire;
+
+use super::fault::{Fault, Faults, Path, Place};
+
+/// The kinds of problem. The word of each is public and does not change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Code {
+    MalformedJson,
+    NotFound,
+    MethodNotAllowed,
+    RequestTimeout,
+    IllegalTransition,
+    KeyInFlight,
+    UnknownParent,
+    Contended,
+    BodyTooLarge,
+    UriTooLong,
+    UnsupportedMediaType,
+    Invalid,
+    KeyReused,
+    DependenciesUnavailable,
+    BacklogFull,
+    HeadersTooLarge,
+    Internal,
+    Unavailable,
+    StorageFull,
+}
+
+impl Code {
+    /// The word that programs look at.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::MalformedJson => "malformed_json",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::RequestTimeout => "request_timeout",
+            Self::IllegalTransition => "illegal_transition",
+            Self::KeyInFlight => "idempotency_key_in_flight",
+            Self::UnknownParent => "unknown_parent",
+            Self::Contended => "contended",
+            Self::BodyTooLarge => "body_too_large",
+            Self::UriTooLong => "uri_too_long",
+            Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::Invalid => "invalid",
+            Self::KeyReused => "idempotency_key_reused",
+            Self::DependenciesUnavailable => "dependencies_unavailable",
+            Self::BacklogFull => "backlog_full",
+            Self::HeadersTooLarge => "headers_too_large",
+            Self::Internal => "internal",
+            Self::Unavailable => "unavailable",
+            Self::StorageFull => "storage_full",
+        }
+    }
+
+    /// The HTTP status.
+    pub(crate) const fn status(self) -> StatusCode {
+        match self {
+            Self::MalformedJson => StatusCode::BAD_REQUEST,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::IllegalTransition | Self::KeyInFlight | Self::UnknownParent | Self::Contended => {
+                StatusCode::CONFLICT
+            }
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UriTooLong => StatusCode::URI_TOO_LONG,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Invalid | Self::KeyReused | Self::DependenciesUnavailable => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
+            Self::BacklogFull => StatusCode::TOO_MANY_REQUESTS,
+            Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
+        }
+    }
+
+    /// The kind of problem, for people.
+    pub(crate) const fn title(self) -> &'static str {
+        match self {
+            Self::MalformedJson => "The body is not JSON",
+            Self::NotFound => "There is no such thing",
+            Self::MethodNotAllowed => "The method is not possible here",
+            Self::RequestTimeout => "The body did not arrive in time",
+            Self::IllegalTransition => "The job's state does not allow it",
+            Self::KeyInFlight => "A request with this idempotency key is in flight",
+            Self::UnknownParent => "The parent job does not exist",
+            Self::Contended => "The job changes too fast",
+            Self::BodyTooLarge => "The body is too large",
+            Self::UriTooLong => "The URI is too long",
+            Self::UnsupportedMediaType => "The body must be JSON",
+            Self::Invalid => "The request is not valid",
+            Self::KeyReused => "The idempotency key belongs to another request",
+            Self::DependenciesUnavailable => "Dependencies are not available yet",
+            Self::BacklogFull => "The tenant has too many jobs waiting",
+            Self::HeadersTooLarge => "The headers are too large",
+            Self::Internal => "The server failed",
+            Self::Unavailable => "The server cannot reach its database",
+            Self::StorageFull => "The server's storage is full",
+        }
+    }
+}
+
+/// Why a request was not done. As a response it is empty until the context
+/// layer, which knows the request's id, writes it out.
+#[derive(Clone, Debug)]
+pub(crate) struct Problem {
+    code: Code,
+    detail: String,
+    faults: Vec<Fault>,
+    retry_after: Option<u32>,
+}
+
+impl Problem {
+    /// A problem of kind `code`, told as `detail`.
+    pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), faults: Vec::new(), retry_after: None }
+    }
+
+    /// A problem at one place of the request.
+    pub(crate) fn at(code: Code, place: Place, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        let fault = Fault { place, detail: detail.clone() };
+        Self { faults: vec![fault], ..Self::new(code, detail) }
+    }
+
+    /// A request with faults.
+    pub(crate) fn invalid(faults: Faults) -> Self {
+        Self::with_faults(Code::Invalid, faults)
+    }
+
+    /// A request with faults, of the kind `code`.
+    pub(crate) fn with_faults(code: Code, faults: Faults) -> Self {
+        let (faults, untold) = faults.into_parts();
+        let detail = match (faults.as_slice(), untold) {
+            ([only], 0) => format!("one thing is wrong: {}", only.detail),
+            (all, 0) => format!("{} things are wrong", all.len()),
+            (all, untold) => {
+                format!("{} things are wrong; the first {} are listed", all.len() + untold, all.len())
+            }
+        };
+        Self { faults, ..Self::new(code, detail) }
+    }
+
+    /// No such thing, or one of another tenant: nobody can tell which.
+    pub(crate) fn not_found(what: &str) -> Self {
+        Self::new(Code::NotFound, format!("there is no such {what}"))
+    }
+
+    /// A failure of the server itself. `cause` is logged and not told.
+    pub(crate) fn internal(cause: &dyn std::fmt::Display) -> Self {
+        tracing::error!(error.message = %cause, "request failed");
+        Self::new(Code::Internal, "the server failed; its log says more, under the id of this request")
+    }
+
+    /// As it goes over the wire.
+    pub(crate) fn to_wire(&self, request_id: &str) -> wire::Problem {
+        let errors = self.faults.iter().map(|fault| {
+            let (place, pointer) = match &fault.place {
+                Place::Body(pointer) => (wire::ProblemPlace::Body, pointer.clone()),
+                Place::Query(name) => (wire::ProblemPlace::Query, Path::ROOT.key(name).pointer()),
+                Place::Header(name) => (wire::ProblemPlace::Header, Path::ROOT.key(name).pointer()),
+            };
+            wire::ProblemError { detail: fault.detail.clone(), pointer, place }
+        });
+        wire::Problem {
+            kind: format!("urn:taskflow:problem:{}", self.code.word()),
+            title: self.code.title().to_owned(),
+            status: self.code.status().as_u16(),
+            detail: self.detail.clone(),
+            instance: format!("urn:taskflow:request:{request_id}"),
+            code: self.code.word().to_owned(),
+            errors: errors.collect(),
+        }
+    }
+
+    /// The problem of a use case about jobs; `batch` says how its body names a job.
+    pub(crate) fn of_jobs(error: JobsError, batch: bool) -> Self {
+        let field = |index: usize, field: &str| {
+            let jobs = Path::ROOT.key("jobs");
+            let job = jobs.index(index);
+            let parent = if batch { &job } else { &Path::ROOT };
+            Place::Body(parent.key(field).pointer())
+        };
+        let detail = error.to_string();
+        match error {
+            JobsError::Store(error) => error.into(),
+            JobsError::NotFound => Self::not_found("job"),
+            JobsError::UnknownTenant => Self::not_found("tenant"),
+            JobsError::Refused(_) => Self::new(Code::IllegalTransition, detail),
+            JobsError::KeyReused { index } => {
+                Self::at(Code::KeyReused, field(index, "idempotency_key"), detail)
+            }
+            JobsError::UnknownParent { index } => {
+                Self::at(Code::UnknownParent, field(index, "parent_job_id"), detail)
+            }
+            JobsError::InFlight => Self { retry_after: Some(1), ..Self::new(Code::KeyInFlight, detail) },
+            JobsError::BacklogFull { .. } => {
+                Self { retry_after: Some(5), ..Self::new(Code::BacklogFull, detail) }
+            }
+            JobsError::Contended => Self { retry_after: Some(1), ..Self::new(Code::Contended, detail) },
+        }
+    }
+}
+
+impl From<JobsError> for Problem {
+    fn from(error: JobsError) -> Self {
+        Self::of_jobs(error, false)
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(cause) => {
+                tracing::warn!(error.message = %cause, "the database is unavailable");
+                let detail = "the database cannot be reached just now; if the request was a write, it is \
+                              unknown whether it was done, and a repeat with the same idempotency key is safe";
+                Self { retry_after: Some(1), ..Self::new(Code::Unavailable, detail) }
+            }
+            StoreError::Full(cause) => {
+                tracing::error!(error.message = %cause, "the database has no room left");
+                let detail = "the database has no room left; nothing was written";
+                Self { retry_after: Some(30), ..Self::new(Code::StorageFull, detail) }
+            }
+            other @ (StoreError::Corrupt { .. } | StoreError::Rejected(_)) => Self::internal(&other),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.code.status().into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_from_the_inside_is_told() {
+        for error in [
+            StoreError::Unavailable("secret".into()),
+            StoreError::Full("secret".into()),
+            StoreError::Rejected("secret".into()),
+            StoreError::Corrupt { table: "secret", column: "c", id: "i".into(), detail: "d".into() },
+        ] {
+            let told = serde_json::to_string(&Problem::from(error).to_wire("r")).unwrap();
+            assert!(!told.contains("secret"), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_batch_names_its_job() {
+        let told = |batch| {
+            Problem::of_jobs(JobsError::KeyReused { index: 3 }, batch).to_wire("r").errors[0].pointer.clone()
+        };
+        assert_eq!(told(true), "#/jobs/3/idempotency_key");
+        assert_eq!(told(false), "#/idempotency_key");
+    }
+}

@@ -1,0 +1,244 @@
+//! Queues over HTTP.
+
+use axum::extract::State;
+use taskflow_application::ports::QueueDepth;
+use taskflow_domain::queue::{Pause, Queue, QueueSettings, Rate};
+use taskflow_domain::{QueueName, Timestamp};
+use taskflow_protocol::{self as wire, Time};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::ApiState;
+use super::body::{Body, MAX_BODY};
+use super::describe::{ListProblems, LookProblems, QueueParam, SetProblems};
+use super::extract::{Answer, Asker, NamePath, detached};
+use super::fault::{Faults, Path};
+use super::json::{Object, Value, decode};
+use super::problem::Problem;
+use super::query::NoQuery;
+
+/// A limit is at most this.
+const MAX_LIMIT: u64 = 1_000_000;
+/// The period of a rate is at most a day, in milliseconds.
+const MAX_PERIOD_MS: u64 = 86_400_000;
+/// A reason has at most this many characters.
+const MAX_REASON: usize = 1_000;
+
+/// The routes. Each call of `routes!` is one path.
+pub(super) fn routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new()
+        .routes(routes!(list_queues))
+        .routes(routes!(get_queue, put_queue))
+        .routes(routes!(pause_queue))
+        .routes(routes!(resume_queue))
+}
+
+fn queue(queue: &Queue, depth: Option<&QueueDepth>) -> wire::Queue {
+    let settings = &queue.settings;
+    wire::Queue {
+        name: queue.name.as_str().to_owned(),
+        max_running: settings.max_running,
+        max_running_per_tenant: settings.max_running_per_tenant,
+        rate_limit: settings.rate.map(|rate| wire::Rate { limit: rate.limit, period_ms: rate.period_ms }),
+        paused: settings.pause.is_some(),
+        pause: settings.pause.as_ref().map(|pause| wire::Pause {
+            reason: pause.reason.clone(),
+            actor: pause.actor.clone(),
+            since: Time(pause.since),
+            until: pause.until.map(Time),
+        }),
+        depth: depth.map(|depth| counts(depth.by_state)).unwrap_or_default(),
+        oldest_due_at: depth.and_then(|depth| depth.oldest_due).map(Time),
+    }
+}
+
+const fn counts(by_state: [u64; 9]) -> wire::QueueCounts {
+    let [waiting, scheduled, pending, running, paused, succeeded, failed, dead, cancelled] = by_state;
+    wire::QueueCounts { waiting, scheduled, pending, running, paused, succeeded, failed, dead, cancelled }
+}
+
+async fn with_depth(state: &ApiState, found: Queue) -> Result<wire::Queue, Problem> {
+    let depths = state.queues.depths().await?;
+    Ok(queue(&found, depths.iter().find(|depth| depth.name == found.name)))
+}
+
+/// What is no name names no queue.
+fn name_of(NamePath(text): &NamePath) -> Result<QueueName, Problem> {
+    QueueName::new(text).map_err(|_| Problem::not_found("queue"))
+}
+
+/// List queues
+///
+/// All of them, by name, with their settings and how full they are.
+#[utoipa::path(
+    get,
+    path = "/v1/admin/queues",
+    operation_id = "listQueues",
+    tag = "queues",
+    responses((status = 200, description = "The queues.", body = wire::QueueList), ListProblems)
+)]
+async fn list_queues(State(state): State<ApiState>, _: NoQuery) -> Result<Answer<wire::QueueList>, Problem> {
+    let work = async move { (state.queues.list().await, state.queues.depths().await) };
+    let (queues, depths) = detached(work).await?;
+    let (queues, depths) = (queues?, depths?);
+    let depth = |name: &QueueName| depths.iter().find(|depth| depth.name == *name);
+    let items = queues.iter().map(|found| queue(found, depth(&found.name))).collect();
+    Ok(Answer(wire::QueueList { items, next_cursor: None }))
+}
+
+/// Look at a queue
+#[utoipa::path(
+    get,
+    path = "/v1/admin/queues/{name}",
+    operation_id = "getQueue",
+    tag = "queues",
+    params(QueueParam),
+    responses((status = 200, description = "The queue.", body = wire::Queue), LookProblems)
+)]
+async fn get_queue(
+    State(state): State<ApiState>,
+    name: NamePath,
+    _: NoQuery,
+) -> Result<Answer<wire::Queue>, Problem> {
+    let name = name_of(&name)?;
+    let work = async move {
+        let found = state.queues.get(&name).await?.ok_or_else(|| Problem::not_found("queue"))?;
+        with_depth(&state, found).await
+    };
+    detached(work).await?.map(Answer)
+}
+
+struct Wish {
+    settings: QueueSettings,
+    paused: Option<bool>,
+}
+
+fn rate(value: Value<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<Rate> {
+    let mut object = Object::open(value, path, faults)?;
+    let limit = object.required("limit", decode::whole(1..=MAX_LIMIT));
+    let period_ms = object.required("period_ms", decode::whole(1..=MAX_PERIOD_MS));
+    object.close();
+    Some(Rate { limit: limit? as u32, period_ms: period_ms? as u32 })
+}
+
+fn wish(value: Value<'_>, faults: &mut Faults) -> Option<Wish> {
+    let mut object = Object::open(value, &Path::ROOT, faults)?;
+    let limit = |value: Value<'_>, path: &Path<'_>, faults: &mut Faults| {
+        decode::whole(1..=MAX_LIMIT)(value, path, faults).map(|limit| limit as u32)
+    };
+    let settings = QueueSettings {
+        max_running: object.optional("max_running", limit),
+        max_running_per_tenant: object.optional("max_running_per_tenant", limit),
+        rate: object.optional("rate_limit", rate),
+        pause: None,
+    };
+    let paused = object.optional("paused", decode::boolean);
+    object.close();
+    Some(Wish { settings, paused })
+}
+
+/// Set a queue's limits
+///
+/// All of them: what is left out is not limited any more. The queue is made if
+/// it does not exist. When the answer arrives, no job starts against the new
+/// limits.
+#[utoipa::path(
+    put,
+    path = "/v1/admin/queues/{name}",
+    operation_id = "putQueue",
+    tag = "queues",
+    params(QueueParam),
+    request_body = wire::QueueRequest,
+    responses((status = 200, description = "The queue.", body = wire::Queue), SetProblems)
+)]
+async fn put_queue(
+    State(state): State<ApiState>,
+    Asker(caller): Asker,
+    name: NamePath,
+    _: NoQuery,
+    body: Body<MAX_BODY>,
+) -> Result<Answer<wire::Queue>, Problem> {
+    let name = name_of(&name)?;
+    let Wish { settings, paused } = body.read(wish)?;
+    let work = async move {
+        let now = state.queues.now();
+        let held = state.queues.get(&name).await?.and_then(|queue| queue.settings.pause);
+        let actor = caller.actor.as_str().to_owned();
+        let pause = match paused {
+            Some(false) => None,
+            None => held,
+            Some(true) => Some(held.unwrap_or(Pause { reason: None, actor, since: now, until: None })),
+        };
+        let put = state.queues.put(&name, &QueueSettings { pause, ..settings }).await?;
+        with_depth(&state, put).await
+    };
+    detached(work).await?.map(Answer)
+}
+
+#[derive(Default)]
+struct Hold {
+    reason: Option<String>,
+    until: Option<Timestamp>,
+}
+
+fn hold(value: Value<'_>, faults: &mut Faults) -> Option<Hold> {
+    let mut object = Object::open(value, &Path::ROOT, faults)?;
+    let hold = Hold {
+        reason: object.optional("reason", decode::text_of(MAX_REASON)),
+        until: object.optional("until", decode::time),
+    };
+    object.close();
+    Some(hold)
+}
+
+/// Hold a queue
+///
+/// Running jobs run on, and nothing new starts. The body may be left out.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/queues/{name}/pause",
+    operation_id = "pauseQueue",
+    tag = "queues",
+    params(QueueParam),
+    request_body = Option<wire::PauseRequest>,
+    responses((status = 200, description = "The queue.", body = wire::Queue), SetProblems)
+)]
+async fn pause_queue(
+    State(state): State<ApiState>,
+    Asker(caller): Asker,
+    name: NamePath,
+    _: NoQuery,
+    body: Body<MAX_BODY>,
+) -> Result<Answer<wire::Queue>, Problem> {
+    let name = name_of(&name)?;
+    let hold = body.read_if_sent(hold)?;
+    let work = async move {
+        let paused = state.queues.pause(&name, caller.actor.as_str(), hold.reason, hold.until).await?;
+        with_depth(&state, paused.ok_or_else(|| Problem::not_found("queue"))?).await
+    };
+    detached(work).await?.map(Answer)
+}
+
+/// End the hold on a queue
+#[utoipa::path(
+    post,
+    path = "/v1/admin/queues/{name}/resume",
+    operation_id = "resumeQueue",
+    tag = "queues",
+    params(QueueParam),
+    responses((status = 200, description = "The queue.", body = wire::Queue), SetProblems)
+)]
+async fn resume_queue(
+    State(state): State<ApiState>,
+    name: NamePath,
+    _: NoQuery,
+    body: Body<MAX_BODY>,
+) -> Result<Answer<wire::Queue>, Problem> {
+    let name = name_of(&name)?;
+    body.read_if_sent(|value, faults| Object::open(value, &Path::ROOT, faults).map(Object::close))?;
+    let work = async move {
+        let resumed = state.queues.resume(&name).await?;
+        with_depth(&state, resumed.ok_or_else(|| Problem::not_found("queue"))?).await
+    };
+    detached(work).await?.map(Answer)
+}

@@ -1,0 +1,137 @@
+//! Claiming jobs, with a long poll.
+//!
+//! A worker that goes away while its claim is under way never hears of the jobs
+//! that the claim brings. So the claim runs in a task of its own, and jobs that
+//! find nobody waiting for them any more are handed back at once, which spends
+//! no attempt, instead of lying still until their leases expire. A long poll is
+//! a chain of short claims, so that such a task does not live long.
+
+use axum::extract::State;
+use taskflow_application::Caller;
+use taskflow_application::ports::{Claim, StoreResult};
+use taskflow_application::work::{Ended, RemoteClaim, Work};
+use taskflow_domain::{Kind, QueueName, Verdict, WorkerName};
+use taskflow_protocol as wire;
+use tokio::sync::oneshot;
+use tokio::time::{Duration, Instant};
+use tracing::Instrument;
+
+use super::super::ApiState;
+use super::super::body::{Body, MAX_BODY};
+use super::super::describe::{BulkProblems, TenantHeader};
+use super::super::extract::{Answer, Asker};
+use super::super::fault::{Faults, Path};
+use super::super::jobs::claimed;
+use super::super::json::{Object, Value, decode};
+use super::super::problem::Problem;
+use super::super::query::NoQuery;
+
+/// A claim names at most this many queues, and this many kinds.
+const MAX_NAMES: usize = 100;
+/// A claim asks for at most this many jobs.
+const MAX_JOBS: u64 = 1_000;
+/// A claim waits at most this long, in milliseconds.
+const MAX_WAIT_MS: u64 = 60_000;
+/// One link in the chain of a long poll, in milliseconds.
+const LINK_MS: u64 = 5_000;
+/// How long a lease lasts if nobody says, in milliseconds.
+pub(super) const LEASE_MS: u64 = 30_000;
+/// How long a lease may last, in milliseconds.
+pub(super) const LEASES_MS: std::ops::RangeInclusive<u64> = 1_000..=3_600_000;
+
+fn wish(value: Value<'_>, faults: &mut Faults) -> Option<RemoteClaim> {
+    let queue = |value: Value<'_>, path: &Path<'_>, faults: &mut Faults| {
+        decode::made(QueueName::new)(value, path, faults)
+    };
+    let kind =
+        |value: Value<'_>, path: &Path<'_>, faults: &mut Faults| decode::made(Kind::new)(value, path, faults);
+    let mut object = Object::open(value, &Path::ROOT, faults)?;
+    let worker = object.required("worker_id", decode::made(WorkerName::new));
+    let queues = object.optional("queues", decode::list(MAX_NAMES, queue));
+    let kinds = object.required("kinds", decode::list(MAX_NAMES, kind));
+    if kinds.as_ref().is_some_and(Vec::is_empty) {
+        object.fault("kinds", "must have at least one element");
+    }
+    let max = object.optional("max", decode::whole(1..=MAX_JOBS)).unwrap_or(1);
+    let wait_ms = object.optional("wait_ms", decode::whole(0..=MAX_WAIT_MS)).unwrap_or(0);
+    let lease_ms = object.optional("lease_ms", decode::whole(LEASES_MS)).unwrap_or(LEASE_MS);
+    object.close();
+    Some(RemoteClaim {
+        worker: worker?,
+        queues: queues.unwrap_or_default(),
+        kinds: kinds?,
+        max: max as u32,
+        wait_ms,
+        lease_ms,
+        all_tenants: false,
+    })
+}
+
+/// Claim jobs
+///
+/// Jobs without a target, of the kinds that the worker serves. If there is none,
+/// the answer waits for `wait_ms` until there is one. The worker extends the
+/// leases by heartbeats, and reports the end of each attempt.
+#[utoipa::path(
+    post,
+    path = "/v1/worker/claim",
+    operation_id = "claimJobs",
+    tag = "workers",
+    params(TenantHeader),
+    request_body = wire::ClaimRequest,
+    responses((status = 200, description = "The jobs, none if there are none.", body = wire::ClaimAnswer), BulkProblems)
+)]
+pub(super) async fn claim_jobs(
+    State(state): State<ApiState>,
+    Asker(caller): Asker,
+    _: NoQuery,
+    body: Body<MAX_BODY>,
+) -> Result<Answer<wire::ClaimAnswer>, Problem> {
+    let wish = body.read(wish)?;
+    let give_up = Instant::now() + Duration::from_millis(wish.wait_ms);
+    loop {
+        let left = give_up.saturating_duration_since(Instant::now()).as_millis();
+        let wait_ms = u64::try_from(left).unwrap_or(0).min(LINK_MS);
+        let link = RemoteClaim { wait_ms, ..wish.clone() };
+        let claim = tokio::select! {
+            claim = one_link(state.work.clone(), caller.clone(), link) => claim?,
+            () = state.stop.cancelled() => Claim::default(),
+        };
+        let over = Instant::now() >= give_up || state.stop.is_cancelled();
+        if !claim.jobs.is_empty() || over {
+            let items = claim.jobs.iter().map(claimed).collect();
+            return Ok(Answer(wire::ClaimAnswer { items }));
+        }
+    }
+}
+
+async fn one_link(work: Work, caller: Caller, wish: RemoteClaim) -> Result<Claim, Problem> {
+    let (answer, answered) = oneshot::channel::<StoreResult<Claim>>();
+    let task = async move {
+        let claim = work.claim_remote(&caller, wish).await;
+        if let Err(Ok(unheard)) = answer.send(claim) {
+            hand_back(&work, unheard).await;
+        }
+    };
+    tokio::spawn(task.in_current_span());
+    match answered.await {
+        Ok(claim) => Ok(claim?),
+        Err(error) => Err(Problem::internal(&error)),
+    }
+}
+
+async fn hand_back(work: &Work, claim: Claim) {
+    let ended = |job: taskflow_domain::ClaimedJob| Ended {
+        lease: job.lease,
+        verdict: Verdict::Interrupted,
+        took_us: 0,
+    };
+    let ended: Vec<_> = claim.jobs.into_iter().map(ended).collect();
+    if ended.is_empty() {
+        return;
+    }
+    if let Err(error) = work.settle(&ended).await {
+        // The leases expire, which brings the jobs back later.
+        tracing::warn!(error.message = %error, "claimed jobs could not be handed back");
+    }
+}

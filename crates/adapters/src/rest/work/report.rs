@@ -1,0 +1,241 @@
+//! Heartbeats, ends of attempts and progress, each for many leases at once.
+
+use std::collections::BTreeSet;
+
+use axum::extract::State;
+use taskflow_application::ports::StoreResult;
+use taskflow_application::work::{ItemError, RemoteFailure, RemoteLease, RemoteProgress, Settled};
+use taskflow_domain::{AttemptError, JobId, Json, Kind, LeaseToken, Progress, RetryPolicy};
+use taskflow_protocol as wire;
+
+use super::super::ApiState;
+use super::super::body::{Body, MAX_BATCH_BODY, MAX_BODY};
+use super::super::describe::{BulkProblems, TenantHeader};
+use super::super::extract::{Answer, Asker, detached};
+use super::super::fault::{Faults, Path};
+use super::super::jobs::{MAX_DOCUMENT, state as wire_state};
+use super::super::json::{Object, Value, decode};
+use super::super::problem::Problem;
+use super::super::query::NoQuery;
+use super::claim::{LEASE_MS, LEASES_MS};
+
+/// A report has at most this many entries.
+const MAX_ITEMS: usize = 1_000;
+/// The message of an error, and that of progress, have at most so many characters.
+const MAX_ERROR: usize = 10_000;
+const MAX_MESSAGE: usize = 1_000;
+/// The greatest whole number that every JSON reader keeps.
+const MAX_COUNT: u64 = 9_007_199_254_740_991;
+
+fn token(text: &str) -> Result<LeaseToken, &'static str> {
+    let form = text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let token = if form { u64::from_str_radix(text, 16).ok() } else { None };
+    token.map(|bits| LeaseToken(bits.cast_signed())).ok_or("must have 16 hexadecimal digits in lower case")
+}
+
+fn lease(object: &mut Object<'_, '_, '_>, seen: &mut BTreeSet<JobId>) -> Option<RemoteLease> {
+    let job = object.required("job_id", decode::uuid).map(JobId);
+    let token = object.required("lease_token", decode::made(token));
+    if let Some(job) = job
+        && !seen.insert(job)
+    {
+        object.fault("job_id", "occurs more than once in the request");
+    }
+    Some(RemoteLease { job: job?, token: token? })
+}
+
+/// Reads `items`, each by `one`, and what stands beside them by `rest`.
+fn items<T, R>(
+    value: Value<'_>,
+    faults: &mut Faults,
+    mut one: impl FnMut(RemoteLease, &mut Object<'_, '_, '_>) -> Option<T>,
+    rest: impl FnOnce(&mut Object<'_, '_, '_>) -> R,
+) -> Option<(Vec<T>, R)> {
+    let mut seen = BTreeSet::new();
+    let mut read = |value: Value<'_>, path: &Path<'_>, faults: &mut Faults| {
+        let mut object = Object::open(value, path, faults)?;
+        let lease = lease(&mut object, &mut seen);
+        // Without a lease the other fields are read all the same, for their faults.
+        let stand_in = RemoteLease { job: JobId(uuid::Uuid::nil()), token: LeaseToken(0) };
+        let item = one(lease.unwrap_or(stand_in), &mut object);
+        object.close();
+        item.filter(|_| lease.is_some())
+    };
+    let mut object = Object::open(value, &Path::ROOT, faults)?;
+    let list = object.required("items", decode::list(MAX_ITEMS, &mut read));
+    if list.as_ref().is_some_and(Vec::is_empty) {
+        object.fault("items", "must have at least one element");
+    }
+    let rest = rest(&mut object);
+    object.close();
+    list.map(|list| (list, rest))
+}
+
+fn rejected(lease: RemoteLease, error: ItemError) -> wire::ReportItem {
+    let code = match error {
+        ItemError::StaleLease => "stale_lease",
+    };
+    wire::ReportItem {
+        job_id: lease.job.0,
+        ok: false,
+        code: Some(code.to_owned()),
+        state: None,
+        cancel_requested: None,
+    }
+}
+
+fn accepted(lease: RemoteLease) -> wire::ReportItem {
+    wire::ReportItem { job_id: lease.job.0, ok: true, code: None, state: None, cancel_requested: None }
+}
+
+fn answers<T>(
+    leases: Vec<RemoteLease>,
+    results: StoreResult<Vec<Result<T, ItemError>>>,
+    accept: impl Fn(wire::ReportItem, T) -> wire::ReportItem,
+) -> Result<Answer<wire::ReportAnswer>, Problem> {
+    let one = |(lease, result)| match result {
+        Ok(value) => accept(accepted(lease), value),
+        Err(error) => rejected(lease, error),
+    };
+    let items = leases.into_iter().zip(results?).map(one).collect();
+    Ok(Answer(wire::ReportAnswer { items }))
+}
+
+fn settled(item: wire::ReportItem, settled: Settled) -> wire::ReportItem {
+    let state = match settled {
+        Settled::Done(state) => Some(wire_state(state)),
+        Settled::LeaseLost => None,
+    };
+    wire::ReportItem { state, ..item }
+}
+
+/// Extend leases
+///
+/// Answers for each lease whether it is still held, and whether the worker
+/// should stop the job.
+#[utoipa::path(
+    post,
+    path = "/v1/worker/heartbeat",
+    operation_id = "extendLeases",
+    tag = "workers",
+    params(TenantHeader),
+    request_body = wire::HeartbeatRequest,
+    responses((status = 200, description = "An answer for each entry.", body = wire::ReportAnswer), BulkProblems)
+)]
+pub(super) async fn extend_leases(
+    State(state): State<ApiState>,
+    Asker(caller): Asker,
+    _: NoQuery,
+    body: Body<MAX_BODY>,
+) -> Result<Answer<wire::ReportAnswer>, Problem> {
+    let (leases, lease_ms) = body.read(|value, faults| {
+        items(
+            value,
+            faults,
+            |lease, _| Some(lease),
+            |object| object.optional("lease_ms", decode::whole(LEASES_MS)).unwrap_or(LEASE_MS),
+        )
+    })?;
+    let asked = leases.clone();
+    let results = detached(async move { state.work.heartbeat(&caller, &asked, lease_ms).await }).await?;
+    answers(leases, results, |item, cancel| wire::ReportItem { cancel_requested: Some(cancel), ..item })
+}
+
+/// Report attempts that ended well
+///
+/// The body has at most 16,777,216 bytes, each result at most 262,144.
+#[utoipa::path(
+    post,
+    path = "/v1/worker/complete",
+    operation_id = "completeJobs",
+    tag = "workers",
+    params(TenantHeader),
+    request_body = wire::CompleteRequest,
+    responses((status = 200, description = "An answer for each entry.", body = wire::ReportAnswer), BulkProblems)
+)]
+pub(super) async fn complete_jobs(
+    State(state): State<ApiState>,
+    Asker(caller): Asker,
+    _: NoQuery,
+    body: Body<MAX_BATCH_BODY>,
+) -> Result<Answer<wire::ReportAnswer>, Problem> {
+    let one = |lease, object: &mut Object<'_, '_, '_>| {
+        let result: Option<Json> = object.optional("result", decode::document(MAX_DOCUMENT));
+        Some((lease, result))
+    };
+    let (ends, ()) = body.read(|value, faults| items(value, faults, one, |_| ()))?;
+    let leases = ends.iter().map(|(lease, _)| *lease).collect();
+    let results = detached(async move { state.work.complete(&caller, ends).await }).await?;
+    answers(leases, results, settled)
+}
+
+fn attempt_error(value: Value<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<AttemptError> {
+    let mut object = Object::open(value, path, faults)?;
+    // The word of an error has the form of a kind: a name.
+    let kind = object.required("type", decode::made(Kind::new));
+    let message = object.required("message", decode::text_of(MAX_ERROR));
+    object.close();
+    Some(AttemptError { kind: kind?.as_str().to_owned(), message: message? })
+}
+
+/// Report attempts that failed
+///
+/// The job is tried again as its retry policy says, unless the failure is
+/// permanent.
+#[utoipa::path(
+    post,
+    path = "/v1/worker/fail",
+    operation_id = "failJobs",
+    tag = "workers",
+    params(TenantHeader),
+    request_body = wire::FailRequest,
+    responses((status = 200, description = "An answer for each entry.", body = wire::ReportAnswer), BulkProblems)
+)]
+pub(super) async fn fail_jobs(
+    State(state): State<ApiState>,
+    Asker(caller): Asker,
+    _: NoQuery,
+    body: Body<MAX_BATCH_BODY>,
+) -> Result<Answer<wire::ReportAnswer>, Problem> {
+    let one = |lease, object: &mut Object<'_, '_, '_>| {
+        let error = object.required("error", attempt_error);
+        let permanent = object.optional("permanent", decode::boolean).unwrap_or(false);
+        let longest = RetryPolicy::LONGEST_DELAY_MS;
+        let retry_after_ms = object.optional("retry_after_ms", decode::whole(0..=longest));
+        Some(RemoteFailure { lease, error: error?, permanent, retry_after_ms })
+    };
+    let (failures, ()) = body.read(|value, faults| items(value, faults, one, |_| ()))?;
+    let leases = failures.iter().map(|failure| failure.lease).collect();
+    let results = detached(async move { state.work.fail(&caller, failures).await }).await?;
+    answers(leases, results, settled)
+}
+
+/// Report how far attempts are
+#[utoipa::path(
+    post,
+    path = "/v1/worker/progress",
+    operation_id = "reportProgress",
+    tag = "workers",
+    params(TenantHeader),
+    request_body = wire::ProgressRequest,
+    responses((status = 200, description = "An answer for each entry.", body = wire::ReportAnswer), BulkProblems)
+)]
+pub(super) async fn report_progress(
+    State(state): State<ApiState>,
+    Asker(caller): Asker,
+    _: NoQuery,
+    body: Body<MAX_BATCH_BODY>,
+) -> Result<Answer<wire::ReportAnswer>, Problem> {
+    let one = |lease, object: &mut Object<'_, '_, '_>| {
+        let percent = object.required("percent", decode::whole(0..=100));
+        let message = object.optional("message", decode::text_of(MAX_MESSAGE));
+        let succeeded = object.optional("succeeded", decode::whole(0..=MAX_COUNT)).unwrap_or(0);
+        let failed = object.optional("failed", decode::whole(0..=MAX_COUNT)).unwrap_or(0);
+        let progress = Progress { percent: percent? as u8, message, succeeded, failed };
+        Some(RemoteProgress { lease, progress })
+    };
+    let (reports, ()) = body.read(|value, faults| items(value, faults, one, |_| ()))?;
+    let leases = reports.iter().map(|report| report.lease).collect();
+    let results = detached(async move { state.work.progress(&caller, reports).await }).await?;
+    answers(leases, results, |item, ()| item)
+}

@@ -1,0 +1,78 @@
+//! Workers over HTTP, as an operator sees them.
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use taskflow_application::ports::{StoreResult, Worker};
+use taskflow_domain::{TenantId, TenantSlug};
+use taskflow_protocol::{self as wire, Time};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::ApiState;
+use super::describe::ListProblems;
+use super::extract::{Answer, detached};
+use super::problem::Problem;
+use super::query::NoQuery;
+
+/// Tenants read at once while their names are looked up.
+const STEP: u32 = 500;
+
+/// The routes.
+pub(super) fn routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new().routes(routes!(list_workers))
+}
+
+fn worker(worker: &Worker, names: &BTreeMap<TenantId, TenantSlug>) -> wire::Worker {
+    let tenant = worker.tenant.and_then(|id| names.get(&id));
+    wire::Worker {
+        id: worker.name.as_str().to_owned(),
+        tenant: tenant.map(|slug| slug.as_str().to_owned()),
+        queues: worker.queues.iter().map(|queue| queue.as_str().to_owned()).collect(),
+        kinds: worker.kinds.iter().map(|kind| kind.as_str().to_owned()).collect(),
+        slots: worker.slots,
+        started_at: Time(worker.started_at),
+        seen_at: Time(worker.beat_at),
+        lease_expires_at: Time(worker.lease_until),
+    }
+}
+
+/// The names of the tenants that these workers serve.
+async fn names_of(state: &ApiState, workers: &[Worker]) -> StoreResult<BTreeMap<TenantId, TenantSlug>> {
+    let mut missing: Vec<TenantId> = workers.iter().filter_map(|worker| worker.tenant).collect();
+    missing.sort_unstable();
+    missing.dedup();
+    let mut names = BTreeMap::new();
+    let mut after = None;
+    while names.len() < missing.len() {
+        let page = state.tenants.list(after.as_ref(), STEP).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.slug.clone());
+        let wanted = page.into_iter().filter(|tenant| missing.binary_search(&tenant.id).is_ok());
+        names.extend(wanted.map(|tenant| (tenant.id, tenant.slug)));
+    }
+    Ok(names)
+}
+
+/// List workers
+///
+/// All that are known, by name: those of TaskFlow itself and those on the network.
+#[utoipa::path(
+    get,
+    path = "/v1/admin/workers",
+    operation_id = "listWorkers",
+    tag = "workers",
+    responses((status = 200, description = "The workers.", body = wire::WorkerList), ListProblems)
+)]
+async fn list_workers(
+    State(state): State<ApiState>,
+    _: NoQuery,
+) -> Result<Answer<wire::WorkerList>, Problem> {
+    let work = async move {
+        let workers = state.work.workers().await?;
+        let names = names_of(&state, &workers).await?;
+        Ok::<_, Problem>(workers.iter().map(|one| worker(one, &names)).collect())
+    };
+    let items = detached(work).await??;
+    Ok(Answer(wire::WorkerList { items, next_cursor: None }))
+}
