@@ -7,6 +7,33 @@
 //! the job really took when it ends, so that in the end only time counts, not
 //! the number of jobs. A lane that was idle begins at the least virtual time of
 //! the busy lanes, so that idleness saves nothing up.
+//!
+//! # How fair it is
+//!
+//! Take two lanes `i` and `j` of weights `wi` and `wj` that have due jobs and
+//! room under their limits for all of a stretch of time. Let `Q` be the
+//! [`QUANTUM`], `W` the number of jobs that may run at once, `E` the greatest
+//! charge at a start, `U` and `D` the greatest corrections upwards and
+//! downwards, and `B` the greatest error of [`Lane::cost_us`] for one job. Then
+//! at every instant of the stretch lane `i` leads lane `j` in virtual time by
+//! at most
+//!
+//! ```text
+//! lead(i, j) = (min(Q, W) * E + W * (U + B)) / wi + W * (D + B) / wj
+//! ```
+//!
+//! so in no part of the stretch does the weighted slot time that they are
+//! charged differ by more than `lead(i, j) + lead(j, i)`. The bound does not
+//! grow with time, with the length of the backlogs, or with the number of lanes.
+//! With jobs of at most `L` microseconds all of `E`, `U`, `D` and `B` are at most
+//! the greater of `L` and [`UNKNOWN_COST_US`]. A claim that looks at only
+//! [`lanes_for`] lanes has its batch in place of `Q`. What is charged differs
+//! from what a job took by at most a quarter of the charge, see
+//! [`correction_us`]. The proof, and how it is tested, stand in
+//! `docs/fairness.md`.
+
+#[cfg(test)]
+mod tests;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
