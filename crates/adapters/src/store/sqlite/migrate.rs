@@ -15,6 +15,9 @@ use super::SqliteOptions;
 /// Pause between attempts to open a database that another process is just making.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(50);
 
+/// What SQLite gives a page unless it is told otherwise.
+const PAGE_BYTES: u64 = 4_096;
+
 /// The pool of the one writing connection. It is opened at once, because it makes
 /// the file that the readers need.
 pub(super) async fn open_writer(
@@ -28,6 +31,9 @@ pub(super) async fn open_writer(
             .journal_mode(SqliteJournalMode::Wal)
             .pragma("wal_autocheckpoint", "4000")
             .pragma("journal_size_limit", "67108864");
+    }
+    if let Some(bytes) = options.max_bytes {
+        connect = connect.pragma("max_page_count", (bytes / PAGE_BYTES).max(1).to_string());
     }
     let pool = SqlitePoolOptions::new()
         .max_connections(1)

@@ -49,11 +49,18 @@ pub struct SqliteOptions {
     pub busy_timeout: Duration,
     /// How long to wait for a connection.
     pub acquire_timeout: Duration,
+    /// How large the database may become; `None` leaves that to the disk.
+    pub max_bytes: Option<u64>,
 }
 
 impl Default for SqliteOptions {
     fn default() -> Self {
-        Self { readers: 4, busy_timeout: Duration::from_secs(10), acquire_timeout: Duration::from_secs(30) }
+        Self {
+            readers: 4,
+            busy_timeout: Duration::from_secs(10),
+            acquire_timeout: Duration::from_secs(30),
+            max_bytes: None,
+        }
     }
 }
 
@@ -76,7 +83,9 @@ pub struct SqliteStore {
 #[derive(Debug)]
 struct Shared {
     writer: Writer,
+    /// In memory, where there is one connection only, the writer's own pool.
     readers: SqlitePool,
+    in_memory: bool,
     /// The readers, for SeaORM.
     orm: DatabaseConnection,
     catalog: Catalog,
@@ -105,6 +114,7 @@ impl SqliteStore {
         let shared = Shared {
             writer: Writer::new(writer),
             readers,
+            in_memory,
             orm,
             catalog: Catalog::default(),
             turn: AtomicI32::new(0),
@@ -137,6 +147,9 @@ impl SqliteStore {
     pub fn stats(&self) -> SqliteStats {
         let (writer, readers) = (self.shared.writer.pool(), &self.shared.readers);
         let idle = |pool: &SqlitePool| u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
+        if self.shared.in_memory {
+            return SqliteStats { open: writer.size(), idle: idle(writer) };
+        }
         SqliteStats {
             open: writer.size().saturating_add(readers.size()),
             idle: idle(writer).saturating_add(idle(readers)),
