@@ -1,0 +1,1 @@
+//! The executor against a server on loopback, and the guard against its vectors.
