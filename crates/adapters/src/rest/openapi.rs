@@ -99,6 +99,7 @@ fn leave_out_body(operation: &mut Operation) {
     let Some(RefOr::T(body)) = &mut operation.request_body else { return };
     body.required = Some(Required::True);
     for content in body.content.values_mut() {
+        let RefOr::T(content) = content else { continue };
         if let Some(RefOr::T(Schema::OneOf(one_of))) = &content.schema {
             let sent = one_of.items.iter().find(|item| matches!(item, RefOr::Ref(_))).cloned();
             content.schema = sent;
