@@ -53,7 +53,8 @@ static EVENTS: LazyLock<String> = LazyLock::new(|| {
         "select j.created_at, j.created_by, x.number is not null, x.seq is not null, {attempt}, {event}
         from job j
         left join lateral (
-            (select {ATTEMPT}, null::int4 seq, null::int2 kind, null::int8 at, null::text actor, null::text data
+            (select {ATTEMPT}, null::int4 as seq, null::int2 as kind, null::int8 as at,
+                null::text as actor, null::text as data
              from attempt a
              where a.tenant_id = $1 and a.job_id = $2 and a.ended_seq > $3
              order by a.number limit $4)

@@ -19,7 +19,7 @@ use super::{read, unreadable};
 const ID_SLACK_MS: i64 = 60_000;
 
 /// With so many entries a source is not worth being preferred to the states.
-pub(super) const MANY: i64 = 1_000;
+pub(super) const MANY: i64 = 500;
 
 /// A filter in the terms of the database.
 #[derive(Debug)]

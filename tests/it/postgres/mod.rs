@@ -1,0 +1,4 @@
+//! What is PostgreSQL's own: plans, wake-ups.
+
+mod plans;
+mod wakeups;
