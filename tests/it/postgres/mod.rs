@@ -1,4 +1,0 @@
-//! What is PostgreSQL's own: plans, wake-ups.
-
-mod plans;
-mod wakeups;
