@@ -1,8 +1,8 @@
 //! The one integration test binary.
 #![expect(clippy::unwrap_used, reason = "what helps a test fails the test")]
 
-mod api;
 mod contract_memory;
 mod harness;
+mod postgres;
 mod sqlite;
 mod tidy;

@@ -102,6 +102,7 @@ pub enum JobTarget {
         url: String,
         /// How it is called.
         #[serde(default)]
+        #[schema(inline)]
         method: HttpMethod,
         /// Sent with the call.
         #[serde(default)]
@@ -119,6 +120,7 @@ pub enum JobTarget {
     /// Inside the worker, for trying things out and for measuring.
     Builtin {
         /// Which work.
+        #[schema(inline)]
         name: Builtin,
         /// How long it takes, in milliseconds.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -165,6 +167,7 @@ pub struct RetryPolicy {
     #[schema(minimum = 1, maximum = 100, default = 3, example = 3)]
     pub max_attempts: u16,
     /// How the delay grows.
+    #[schema(inline)]
     pub strategy: RetryStrategy,
     /// The first delay, in milliseconds.
     #[schema(minimum = 0, maximum = 31_622_400_000_i64, default = 1000, example = 1000)]
@@ -176,6 +179,7 @@ pub struct RetryPolicy {
     #[schema(minimum = 0, maximum = 31_622_400_000_i64, default = 3_600_000, example = 3_600_000)]
     pub max_delay_ms: u64,
     /// How the delay is spread.
+    #[schema(inline)]
     pub jitter: RetryJitter,
 }
 

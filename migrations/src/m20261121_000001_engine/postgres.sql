@@ -12,6 +12,7 @@ create table tenant (
     created_at  bigint  not null,
     updated_at  bigint  not null
 );
+create index tenant_backlog on tenant (id) where max_backlog is not null;
 insert into tenant (slug, attributes, weight, paused, created_at, updated_at)
 values ('default', '{}', 1, false, 0, 0);
 
@@ -74,6 +75,8 @@ create table lane (
     unique (tenant_id, queue_id, route)
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0);
 create index lane_next on lane (queue_id, route, virtual_us, id) where active and not blocked and not paused;
+-- Where a lane begins that wakes up while all others sleep.
+create index lane_rest on lane (queue_id, route, virtual_us) where not active;
 create index lane_tenant_slot on lane (tenant_slot) where tenant_slot is not null;
 create index lane_queue_slot on lane (queue_slot) where queue_slot is not null;
 
@@ -272,6 +275,8 @@ create table worker (
     beat_at     bigint  not null,
     lease_until bigint  not null
 ) with (fillfactor = 50);
+
+create index worker_known on worker (lease_until) where known;
 
 -- How full the queues are: the folded part, and what was written since.
 create table depth (

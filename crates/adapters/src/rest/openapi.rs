@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, PathItem};
-use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, Type};
-use utoipa::openapi::{OpenApi, RefOr, Required, Schema};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{OpenApi, RefOr, Schema};
 
 /// What the description says of the whole API.
 const INTRODUCTION: &str = "\
@@ -63,11 +63,9 @@ pub(super) fn document(mut api: OpenApi) -> String {
     if let Some(components) = &mut api.components {
         let answers = components.schemas.iter_mut().filter(|(name, _)| !REQUESTS.contains(&name.as_str()));
         answers.for_each(|(_, schema)| require_all(schema));
-        components.schemas.get_mut("JobTarget").into_iter().for_each(close_variants);
     }
-    for operation in api.paths.paths.values_mut().flat_map(operations) {
-        name_requests(operation);
-        leave_out_body(operation);
+    for item in api.paths.paths.values_mut() {
+        operations(item).for_each(name_requests);
     }
     api.to_json().unwrap_or_default()
 }
@@ -81,30 +79,6 @@ fn require_all(schema: &mut RefOr<Schema>) {
         }
         RefOr::T(Schema::AllOf(all)) => all.items.iter_mut().for_each(require_all),
         _ => {}
-    }
-}
-
-/// A derive closes a struct, and leaves the variants of an enum open.
-fn close_variants(schema: &mut RefOr<Schema>) {
-    let RefOr::T(Schema::OneOf(one_of)) = schema else { return };
-    for item in &mut one_of.items {
-        if let RefOr::T(Schema::Object(object)) = item {
-            object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
-        }
-    }
-}
-
-/// A body that may be left out is derived as one that may be `null`.
-fn leave_out_body(operation: &mut Operation) {
-    let Some(RefOr::T(body)) = &mut operation.request_body else { return };
-    body.required = Some(Required::True);
-    for content in body.content.values_mut() {
-        let RefOr::T(content) = content else { continue };
-        if let Some(RefOr::T(Schema::OneOf(one_of))) = &content.schema {
-            let sent = one_of.items.iter().find(|item| matches!(item, RefOr::Ref(_))).cloned();
-            content.schema = sent;
-            body.required = Some(Required::False);
-        }
     }
 }
 

@@ -29,11 +29,9 @@ impl TenantStore for MemoryStore {
 
     async fn put(&self, slug: &TenantSlug, settings: &TenantSettings, now: Timestamp) -> StoreResult<Tenant> {
         let mut state = self.state();
-        Ok(state.resettle(|state| {
-            let tenant = state.ensure_tenant(slug, now);
-            tenant.settings = settings.clone();
-            tenant.updated_at = now;
-            tenant.clone()
-        }))
+        let tenant = state.ensure_tenant(slug, now);
+        tenant.settings = settings.clone();
+        tenant.updated_at = now;
+        Ok(tenant.clone())
     }
 }

@@ -62,7 +62,10 @@ fn items<T, R>(
         item.filter(|_| lease.is_some())
     };
     let mut object = Object::open(value, &Path::ROOT, faults)?;
-    let list = object.required("items", decode::list(1..=MAX_ITEMS, &mut read));
+    let list = object.required("items", decode::list(MAX_ITEMS, &mut read));
+    if list.as_ref().is_some_and(Vec::is_empty) {
+        object.fault("items", "must have at least one element");
+    }
     let rest = rest(&mut object);
     object.close();
     list.map(|list| (list, rest))

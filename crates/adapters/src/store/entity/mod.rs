@@ -13,8 +13,8 @@ pub mod worker;
 fn corrupt(
     table: &'static str,
     column: &'static str,
-    id: impl ToString,
-    detail: impl ToString,
+    id: impl std::fmt::Display,
+    detail: impl std::fmt::Display,
 ) -> StoreError {
-    StoreError::Corrupt { table, column, id: id.to_string(), detail: detail.to_string() }
+    StoreError::Corrupt { table, column, id: format!("{id}"), detail: format!("{detail}") }
 }

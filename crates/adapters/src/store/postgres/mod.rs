@@ -1,1 +1,152 @@
-//! PostgreSQL.
+//! The ports over PostgreSQL.
+//!
+//! The hot statements move sets of rows: each takes arrays and touches every row
+//! through an index, whatever the planner thinks of the size of a table. The
+//! session settings of [`connect`] see to that, because a generic plan made for
+//! an empty table would otherwise scan it when it is full. Tables that only
+//! administrators write go through SeaORM, over the same pool.
+//!
+//! Locks are taken in one order: the settings lock, queue rows, lane rows, limit
+//! slots, each kind by rising id. Claimers skip lanes that somebody else holds.
+
+mod claim;
+mod commit;
+mod connect;
+mod depth;
+mod insert;
+mod jobs;
+mod lanes;
+mod leases;
+mod lookup;
+mod notify;
+mod promote;
+mod prune;
+mod queues;
+mod reader;
+mod sweep;
+mod tenants;
+mod unit;
+mod workers;
+
+use std::sync::Arc;
+
+use sea_orm::{DatabaseConnection, SqlxPostgresConnector};
+use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
+use taskflow_application::ports::{StoreError, StoreResult, Stores};
+use taskflow_domain::Timestamp;
+use taskflow_migrations::Migrator;
+
+pub use connect::PostgresOptions;
+pub use notify::PgWakeups;
+
+use super::error::from_sqlx;
+use super::names::Catalog;
+
+/// What all parts of the store share.
+pub(crate) struct Inner {
+    pool: PgPool,
+    orm: DatabaseConnection,
+    catalog: Catalog,
+    turn: std::sync::atomic::AtomicUsize,
+}
+
+/// The stores over one PostgreSQL database.
+#[derive(Clone)]
+pub struct PostgresStore {
+    inner: Arc<Inner>,
+    connect: PgConnectOptions,
+    schema: Option<String>,
+}
+
+/// How busy the connections are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolStatus {
+    /// Open connections.
+    pub size: u32,
+    /// Of these, those that nobody uses.
+    pub idle: usize,
+}
+
+impl PostgresStore {
+    /// Connects to the database at `url`. The schema is not touched: see [`Self::migrate`].
+    pub async fn connect(url: &str, options: PostgresOptions) -> StoreResult<Self> {
+        let connect = connect::options(url, &options)?;
+        let pool = connect::pool(&connect, &options).await.map_err(|fault| from_sqlx(&fault))?;
+        let orm = SqlxPostgresConnector::from_sqlx_postgres_pool(pool.clone());
+        let inner = Inner { pool, orm, catalog: Catalog::default(), turn: 0.into() };
+        Ok(Self { inner: Arc::new(inner), connect, schema: options.schema })
+    }
+
+    /// The ports.
+    pub fn stores(&self) -> Stores {
+        Stores {
+            jobs: Arc::new(jobs::PgJobs(Arc::clone(&self.inner))),
+            reader: Arc::new(reader::PgReader(Arc::clone(&self.inner))),
+            queues: Arc::new(queues::PgQueues(Arc::clone(&self.inner))),
+            tenants: Arc::new(tenants::PgTenants(Arc::clone(&self.inner))),
+            workers: Arc::new(workers::PgWorkers(Arc::clone(&self.inner))),
+        }
+    }
+
+    /// Brings the schema up to date. Several processes may do so at once: they take turns.
+    pub async fn migrate(&self) -> StoreResult<()> {
+        connect::migrate::<Migrator>(&self.connect, self.schema.as_deref(), &self.inner.orm).await
+    }
+
+    /// What time it is by the clock of the database.
+    pub async fn now(&self) -> StoreResult<Timestamp> {
+        let micros: i64 =
+            sqlx::query_scalar("select (extract(epoch from clock_timestamp()) * 1000000)::int8")
+                .fetch_one(&self.inner.pool)
+                .await
+                .map_err(|fault| from_sqlx(&fault))?;
+        Ok(Timestamp::from_micros(micros))
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> StoreResult<()> {
+        sqlx::query("select 1").execute(&self.inner.pool).await.map_err(|fault| from_sqlx(&fault))?;
+        Ok(())
+    }
+
+    /// The connections.
+    pub fn pool(&self) -> &PgPool {
+        &self.inner.pool
+    }
+
+    /// How to open a further connection like those of the pool.
+    pub fn connect_options(&self) -> PgConnectOptions {
+        self.connect.clone()
+    }
+
+    /// How busy the connections are.
+    pub fn pool_status(&self) -> PoolStatus {
+        PoolStatus { size: self.inner.pool.size(), idle: self.inner.pool.num_idle() }
+    }
+
+    /// Closes all connections; waits until those in use come back.
+    pub async fn close(&self) {
+        self.inner.pool.close().await;
+    }
+}
+
+impl std::fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PostgresStore").field("pool", &self.pool_status()).finish_non_exhaustive()
+    }
+}
+
+/// A number of the domain as a column that holds at most `i32::MAX`.
+fn int(value: u32) -> i32 {
+    i32::try_from(value).unwrap_or(i32::MAX)
+}
+
+/// A count of rows as a number of the domain.
+fn count(rows: u64) -> u32 {
+    u32::try_from(rows).unwrap_or(u32::MAX)
+}
+
+fn rejected(text: impl Into<String>) -> StoreError {
+    StoreError::Rejected(text.into())
+}

@@ -69,7 +69,7 @@ impl PgWakeups {
         let listener = Listener { shared: Arc::clone(&shared), options: store.connect_options() };
         let stopped = stop.clone();
         tokio::spawn(async move { stopped.run_until_cancelled(speaker.run()).await });
-        tokio::spawn(async move { stop.run_until_cancelled(listener.run()).await });
+        tokio::spawn(async move { stop.run_until_cancelled(Box::pin(listener.run())).await });
         Arc::new(Self(shared))
     }
 }

@@ -1,0 +1,99 @@
+//! From rows of a claim to the jobs that a worker is handed.
+
+use std::collections::HashMap;
+
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use taskflow_application::ports::{StoreError, StoreResult};
+use taskflow_domain::{ClaimedJob, Lease, LeaseToken, Timestamp, WorkerName, fair};
+
+use crate::store::error::from_sqlx;
+use crate::store::postgres::Inner;
+use crate::store::row::{CountersRow, JobRow};
+
+/// A row of the claim's statement.
+struct Handed {
+    lane: i32,
+    due: i64,
+    token: i64,
+    expires_at: i64,
+    charged_us: i64,
+    counters: CountersRow,
+    job: JobRow,
+}
+
+impl Handed {
+    fn read(row: &PgRow) -> sqlx::Result<Self> {
+        const COUNTERS: usize = 6;
+        Ok(Self {
+            lane: row.try_get(0)?,
+            due: row.try_get(1)?,
+            token: row.try_get(2)?,
+            expires_at: row.try_get(3)?,
+            charged_us: row.try_get(4)?,
+            counters: CountersRow::read(row, COUNTERS)?,
+            job: JobRow::read(row, COUNTERS + CountersRow::COLUMNS.len())?,
+        })
+    }
+
+    fn job(self, inner: &Inner, worker: &WorkerName, now: Timestamp) -> StoreResult<ClaimedJob> {
+        let (queue, kind) = (inner.queue_name(self.job.queue_id)?, inner.kind_name(self.job.kind_id)?);
+        let slug = inner.tenant_slug(self.job.tenant_id)?;
+        let spec = self.job.spec(queue, kind)?;
+        let lease = Lease {
+            tenant: spec.tenant,
+            job: spec.id,
+            token: LeaseToken(self.token),
+            worker: worker.clone(),
+            counters: self.counters.counters(),
+            retry_policy: spec.retry_policy,
+            due: Timestamp::from_micros(self.due),
+            started_at: now,
+            charged_us: self.charged_us,
+            cancel: None,
+        };
+        Ok(ClaimedJob { lease, spec, slug, expires_at: Timestamp::from_micros(self.expires_at) })
+    }
+}
+
+/// The claimed jobs, in the order in which they should start. A job that cannot
+/// be read must not withhold the others: it is logged, and its lease runs out.
+pub(super) async fn claimed_jobs(
+    inner: &Inner,
+    rows: &[PgRow],
+    worker: &WorkerName,
+    now: Timestamp,
+) -> StoreResult<Vec<ClaimedJob>> {
+    let mut handed =
+        rows.iter().map(Handed::read).collect::<sqlx::Result<Vec<_>>>().map_err(|e| from_sqlx(&e))?;
+    inner
+        .learn_names(
+            handed.iter().map(|row| row.job.queue_id),
+            handed.iter().map(|row| row.job.kind_id),
+            handed.iter().map(|row| row.job.tenant_id),
+        )
+        .await?;
+    handed.sort_by_cached_key(|row| (order_key(row), row.job.id));
+    let mut jobs: Vec<(u32, ClaimedJob)> = Vec::with_capacity(handed.len());
+    let mut nth: HashMap<i32, u32> = HashMap::new();
+    for row in handed {
+        let nth = nth.entry(row.lane).or_default();
+        let (round, id) = (*nth / fair::QUANTUM, row.job.id);
+        *nth += 1;
+        match row.job(inner, worker, now) {
+            Ok(job) => jobs.push((round, job)),
+            Err(fault @ StoreError::Corrupt { .. }) => {
+                tracing::error!(job.id = %id, %fault, "a claimed job cannot be read");
+            }
+            Err(fault) => return Err(fault),
+        }
+    }
+    // One quantum of each lane, then the next of each: a stable sort keeps the order inside.
+    jobs.sort_by_key(|(round, _)| *round);
+    Ok(jobs.into_iter().map(|(_, job)| job).collect())
+}
+
+fn order_key(row: &Handed) -> i64 {
+    let due = Timestamp::from_micros(row.due);
+    taskflow_domain::Priority::from_code(row.job.priority).map_or(row.due, |priority| priority.order_key(due))
+}

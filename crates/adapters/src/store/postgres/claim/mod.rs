@@ -1,0 +1,168 @@
+//! Claiming: due jobs become running ones, in fair order and under every limit.
+//!
+//! First a look without a transaction, which costs an idle worker one round
+//! trip: which queues have lanes with due jobs? Then, in one transaction:
+//!
+//! 1. `look`: limited queues are locked, the lanes with the least virtual time are
+//!    locked (those that another claim holds are left to it), then their limits.
+//! 2. The domain divides the batch over the lanes ([`fair::share`]).
+//! 3. `take`: of each lane so many due jobs begin to run, and the lane is charged.
+//! 4. `count`: what is counted under limits moves along.
+//!
+//! A lane that was found empty sleeps from the commit on, and is looked at once
+//! more after it: see [`super::lanes`].
+
+mod hand;
+mod look;
+mod take;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use sqlx::PgConnection;
+use sqlx::postgres::PgRow;
+use taskflow_application::ports::{Claim, ClaimRequest, Route, StoreResult};
+use taskflow_domain::{Timestamp, fair};
+
+use super::unit::{BEGIN_UNDER_SETTINGS, End, Unit, detached, transact};
+use super::{Inner, int};
+use crate::store::error::Fault;
+use look::{LaneSeen, Limits};
+use take::Take;
+
+/// A claim with the ids of what it names.
+struct Claiming {
+    worker: i32,
+    tenant: Option<i32>,
+    /// The queues to look at, and whether they are limited as a whole.
+    queues: Vec<(i32, bool)>,
+    routes: Vec<i32>,
+    max: u32,
+    lease_until: Option<Timestamp>,
+    now: Timestamp,
+    nonce: i64,
+}
+
+/// What a claim's transaction brings back.
+#[derive(Default)]
+struct Taken {
+    rows: Vec<PgRow>,
+    /// Lanes that were put to sleep.
+    closed: Vec<i32>,
+    more: bool,
+}
+
+/// Claims jobs: see the port.
+pub(super) async fn claim(inner: &Arc<Inner>, request: &ClaimRequest) -> StoreResult<Claim> {
+    if request.max == 0 {
+        return Ok(Claim::default());
+    }
+    let routes = match &request.route {
+        Route::Engine => vec![0],
+        Route::Kinds(kinds) => {
+            inner.ensure_kinds(kinds).await?;
+            kinds.iter().filter_map(|kind| inner.catalog.kinds.id(kind)).collect()
+        }
+    };
+    let only = match request.queues.as_slice() {
+        [] => None,
+        names => Some(inner.find_queues(names).await?),
+    };
+    let tenant = request.tenant.map(|tenant| tenant.0);
+    let mut queues = look::queues(inner, only.as_deref(), tenant, &routes, request.now).await?;
+    if queues.is_empty() {
+        return Ok(Claim::default());
+    }
+    let first = inner.turn.fetch_add(1, Ordering::Relaxed) % queues.len();
+    queues.rotate_left(first);
+    let worker = inner.worker_id(&request.worker, request.now).await?;
+    let claiming = Claiming {
+        worker,
+        tenant,
+        queues,
+        routes,
+        max: request.max,
+        lease_until: request.lease_until,
+        now: request.now,
+        nonce: i64::try_from(request.nonce & 0xffff_ffff_ffff).unwrap_or_default(),
+    };
+    let (inner, name) = (Arc::clone(inner), request.worker.clone());
+    detached(async move {
+        let taken = transact(&inner.pool, &claiming).await?;
+        inner.look_again(&taken.closed).await?;
+        let jobs = hand::claimed_jobs(&inner, &taken.rows, &name, claiming.now).await?;
+        Ok(Claim { jobs, more: taken.more })
+    })
+    .await
+}
+
+impl Unit for Claiming {
+    type Output = Taken;
+    const BEGIN: &'static str = BEGIN_UNDER_SETTINGS;
+
+    async fn run(&self, connection: &mut PgConnection) -> Result<End<Taken>, Fault> {
+        let queues = look::limited_queues(connection, self).await?;
+        let lanes = look::lanes(connection, self).await?;
+        if lanes.is_empty() {
+            // Lanes were there a moment ago: another claim holds them.
+            return Ok(End::Undo(Taken { more: true, ..Taken::default() }));
+        }
+        let slots = look::slots(connection, &lanes).await?;
+        let limits = Limits { queues, slots };
+        let takes = self.divide(&lanes, &limits);
+        if takes.is_empty() {
+            return Ok(End::Undo(Taken::default()));
+        }
+        let rows = take::take(connection, self, &takes).await?;
+        let got = take::got(&rows)?;
+        take::count(connection, self, &lanes, &limits, &got).await?;
+        let closed = take::closed(&rows, &takes, &got)?;
+        let more = self.might_find_more(&lanes, &takes, &closed);
+        Ok(End::Commit(Taken { rows, closed, more }))
+    }
+}
+
+impl Claiming {
+    /// How many lanes of each queue and route are looked at.
+    fn lanes_each(&self) -> u32 {
+        let groups = u32::try_from(self.queues.len()).unwrap_or(u32::MAX).max(1);
+        fair::lanes_for(self.max.div_ceil(groups)).max(1)
+    }
+
+    /// Divides the batch over the queues in turn, and in each over its lanes.
+    fn divide(&self, lanes: &[LaneSeen], limits: &Limits) -> Vec<Take> {
+        let slot_ids: Vec<i32> = limits.slots.keys().copied().collect();
+        let places: HashMap<i32, usize> = slot_ids.iter().enumerate().map(|(at, id)| (*id, at)).collect();
+        let full: Vec<u32> = slot_ids.iter().map(|id| limits.slots[id]).collect();
+        let mut rooms = full.clone();
+        let mut left = self.max;
+        let mut takes = Vec::new();
+        for (nth, &(queue, _)) in self.queues.iter().enumerate() {
+            let seen: Vec<&LaneSeen> = lanes.iter().filter(|lane| lane.queue_id == queue).collect();
+            let fair_lanes: Vec<fair::Lane> = seen.iter().map(|lane| lane.fair(&places)).collect();
+            let others = u32::try_from(self.queues.len() - nth).unwrap_or(1);
+            let batch = left.div_ceil(others).min(limits.queue_room(queue));
+            let shares = fair::share(batch, &fair_lanes, &mut rooms);
+            for ((lane, fair_lane), n) in seen.into_iter().zip(&fair_lanes).zip(shares) {
+                left -= n;
+                let blocked = fair_lane.limits.iter().flatten().any(|&limit| full[limit] == 0);
+                if n > 0 || blocked {
+                    takes.push(Take { lane_id: lane.id, queue_id: queue, n: int(n), blocked });
+                }
+            }
+        }
+        takes
+    }
+
+    /// Whether lanes were left that the next claim would find.
+    fn might_find_more(&self, lanes: &[LaneSeen], takes: &[Take], closed: &[i32]) -> bool {
+        let each = self.lanes_each() as usize;
+        let cut = self.queues.iter().any(|(queue, _)| {
+            self.routes.iter().any(|route| {
+                lanes.iter().filter(|lane| lane.queue_id == *queue && lane.route == *route).count() >= each
+            })
+        });
+        cut || takes.iter().any(|take| !take.blocked && !closed.contains(&take.lane_id))
+    }
+}

@@ -1,0 +1,90 @@
+//! Committing changes of jobs.
+//!
+//! Nearly all changes are ends of attempts that end the job. These go through one
+//! statement that finds the running jobs by their fences and writes all that
+//! belongs to their ends; alone it commits by itself ([`ends`]). All other changes
+//! take the jobs from where they stand, and put them where they are to be
+//! ([`moves`]). What need not be in the transaction follows it: waking lanes,
+//! lifting blocks, settling charges.
+
+mod edits;
+mod ends;
+mod moves;
+mod places;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use sqlx::PgConnection;
+use taskflow_application::ports::{Committed, StoreResult};
+use taskflow_domain::JobChange;
+
+use super::Inner;
+use super::lanes::Charges;
+use super::unit::{BEGIN_UNDER_SETTINGS, End, Unit, detached, transact};
+use crate::store::error::Fault;
+use ends::Ends;
+
+/// What a commit did and what is to follow it.
+#[derive(Default)]
+struct Outcome {
+    /// The changes that were done, by their places in the call.
+    done: Vec<usize>,
+    /// Lanes with jobs that became due.
+    due_lanes: Vec<i32>,
+    /// Limits that got room.
+    freed_slots: Vec<i32>,
+    charges: Charges,
+}
+
+/// The changes of one call.
+struct Changes {
+    all: Vec<JobChange>,
+    /// Ends of attempts that end the job.
+    ends: Vec<usize>,
+    /// The others.
+    moves: Vec<usize>,
+}
+
+/// Commits changes: see the port.
+pub(super) async fn commit(inner: &Arc<Inner>, changes: &[JobChange]) -> StoreResult<Vec<Committed>> {
+    let mut answers = vec![Committed::Refused; changes.len()];
+    let mut seen = HashSet::with_capacity(changes.len());
+    let first = (0..changes.len()).filter(|&at| seen.insert((changes[at].tenant, changes[at].job)));
+    let (ends, moves): (Vec<usize>, Vec<usize>) = first.partition(|&at| ends::is_end(&changes[at]));
+    if ends.is_empty() && moves.is_empty() {
+        return Ok(answers);
+    }
+    let changes = Changes { all: changes.to_vec(), ends, moves };
+    let inner = Arc::clone(inner);
+    let done = detached(async move {
+        let outcome = if changes.moves.is_empty() {
+            Ends::of(&changes.all, &changes.ends).commit_alone(&inner.pool, &changes.all).await?
+        } else {
+            transact(&inner.pool, &changes).await?
+        };
+        inner.activate(outcome.due_lanes).await?;
+        inner.unblock(&outcome.freed_slots).await?;
+        inner.charge(&outcome.charges).await?;
+        Ok(outcome.done)
+    })
+    .await?;
+    for at in done {
+        answers[at] = Committed::Done;
+    }
+    Ok(answers)
+}
+
+impl Unit for Changes {
+    type Output = Outcome;
+    const BEGIN: &'static str = BEGIN_UNDER_SETTINGS;
+
+    async fn run(&self, connection: &mut PgConnection) -> Result<End<Outcome>, Fault> {
+        let mut outcome = Outcome::default();
+        if !self.ends.is_empty() {
+            outcome = Ends::of(&self.all, &self.ends).commit(&mut *connection, &self.all).await?;
+        }
+        moves::commit(connection, &self.all, &self.moves, &mut outcome).await?;
+        Ok(End::Commit(outcome))
+    }
+}

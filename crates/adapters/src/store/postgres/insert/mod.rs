@@ -1,0 +1,239 @@
+//! Inserting jobs.
+//!
+//! One statement writes a batch: it claims the idempotency keys, leaves out the
+//! jobs whose keys were taken, and writes the rest. Where no tenant has a limit
+//! on its backlog and no key was taken, that is all. The lanes of due jobs are
+//! woken after the commit.
+
+mod backlog;
+mod write;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use sqlx::PgConnection;
+use taskflow_application::ports::{Inserted, NewJob, StoreResult};
+use taskflow_domain::{JobId, JobState};
+use uuid::Uuid;
+
+use super::unit::{End, Unit, detached, transact};
+use super::{Inner, rejected};
+use crate::store::error::Fault;
+use write::write;
+
+/// The most jobs of one statement.
+const CHUNK: usize = 10_000;
+
+/// How often keys that vanished under our eyes are tried again.
+const KEY_TRIES: u32 = 5;
+
+type Key = (i32, String);
+
+/// Jobs to be inserted, with the ids of their surroundings.
+struct Batch {
+    jobs: Vec<NewJob>,
+    queues: Vec<i32>,
+    kinds: Vec<i32>,
+    lanes: Vec<i32>,
+    /// The jobs that are written.
+    written: Vec<usize>,
+    /// The jobs whose key an earlier job of the batch has: itself, and that one.
+    doubles: Vec<(usize, usize)>,
+}
+
+/// Who has a key, and for which request.
+struct Owner {
+    job: Uuid,
+    fingerprint: Vec<u8>,
+}
+
+impl Batch {
+    async fn new(inner: &Arc<Inner>, jobs: Vec<NewJob>) -> StoreResult<Self> {
+        let queue_names: Vec<_> = jobs.iter().map(|job| job.spec.queue.clone()).collect();
+        let kind_names: Vec<_> = jobs.iter().map(|job| job.spec.kind.clone()).collect();
+        inner.ensure_queues(&queue_names).await?;
+        inner.ensure_kinds(&kind_names).await?;
+        let lost = || rejected("a queue or kind vanished");
+        let catalog = &inner.catalog;
+        let queues: Option<Vec<i32>> = queue_names.iter().map(|name| catalog.queues.id(name)).collect();
+        let kinds: Option<Vec<i32>> = kind_names.iter().map(|name| catalog.kinds.id(name)).collect();
+        let (queues, kinds) = (queues.ok_or_else(lost)?, kinds.ok_or_else(lost)?);
+        let keys: Vec<_> = jobs
+            .iter()
+            .zip(queues.iter().zip(&kinds))
+            .map(|(job, (&queue, &kind))| {
+                (job.spec.tenant.0, queue, if job.spec.target.is_some() { 0 } else { kind })
+            })
+            .collect();
+        let lanes = inner.ensure_lanes(&keys).await?;
+        let (written, doubles) = split(&jobs);
+        Ok(Self { jobs, queues, kinds, lanes, written, doubles })
+    }
+
+    fn key(&self, at: usize) -> Option<Key> {
+        let spec = &self.jobs[at].spec;
+        spec.idempotency_key.as_ref().map(|key| (spec.tenant.0, key.clone()))
+    }
+
+    fn same_request(&self, at: usize, owner: &Owner) -> Inserted {
+        let job = JobId(owner.job);
+        if owner.fingerprint == self.jobs[at].fingerprint {
+            Inserted::Existing(job)
+        } else {
+            Inserted::KeyReused(job)
+        }
+    }
+}
+
+fn split(jobs: &[NewJob]) -> (Vec<usize>, Vec<(usize, usize)>) {
+    let mut first: HashMap<(i32, &str), usize> = HashMap::new();
+    let (mut written, mut doubles) = (Vec::with_capacity(jobs.len()), Vec::new());
+    for (at, job) in jobs.iter().enumerate() {
+        match &job.spec.idempotency_key {
+            Some(key) => match first.entry((job.spec.tenant.0, key)) {
+                std::collections::hash_map::Entry::Occupied(earlier) => doubles.push((at, *earlier.get())),
+                std::collections::hash_map::Entry::Vacant(free) => {
+                    free.insert(at);
+                    written.push(at);
+                }
+            },
+            None => written.push(at),
+        }
+    }
+    (written, doubles)
+}
+
+/// Inserts `jobs`: see the port.
+pub(super) async fn insert(
+    inner: &Arc<Inner>,
+    jobs: Vec<NewJob>,
+    atomic: bool,
+) -> StoreResult<Vec<Inserted>> {
+    if jobs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let batch = Batch::new(inner, jobs).await?;
+    let inner = Arc::clone(inner);
+    detached(async move {
+        let fill = Fill { batch, atomic };
+        let alone = !atomic && fill.batch.written.len() <= CHUNK;
+        let answers = match if alone { fill.in_one_statement(&inner).await? } else { None } {
+            Some(answers) => answers,
+            None => transact(&inner.pool, &fill).await?,
+        };
+        if !atomic || answers.iter().all(is_good) {
+            inner.activate(fill.due_lanes(&answers)).await?;
+        }
+        Ok(answers)
+    })
+    .await
+}
+
+fn is_good(answer: &Inserted) -> bool {
+    matches!(answer, Inserted::New | Inserted::Existing(_))
+}
+
+/// One insert.
+struct Fill {
+    batch: Batch,
+    atomic: bool,
+}
+
+impl Unit for Fill {
+    type Output = Vec<Inserted>;
+
+    async fn run(&self, connection: &mut PgConnection) -> Result<End<Self::Output>, Fault> {
+        let mut answers = vec![Inserted::New; self.batch.jobs.len()];
+        let written = backlog::admit(connection, &self.batch, &mut answers).await?;
+        let mut lost = Vec::new();
+        for chunk in written.chunks(CHUNK) {
+            if let Some(chunk_lost) = write(connection, &self.batch, chunk, &[]).await? {
+                lost.extend(chunk_lost);
+            }
+        }
+        self.answer_lost(connection, lost, &mut answers).await?;
+        let undo = self.atomic && !answers.iter().all(is_good);
+        Ok(if undo { End::Undo(answers) } else { End::Commit(answers) })
+    }
+}
+
+impl Fill {
+    /// Writes the batch in a statement that commits by itself. `None` says that a
+    /// tenant has a limit on its backlog and nothing was written.
+    async fn in_one_statement(&self, inner: &Inner) -> StoreResult<Option<Vec<Inserted>>> {
+        let mut tenants: Vec<i32> = self.batch.jobs.iter().map(|job| job.spec.tenant.0).collect();
+        tenants.sort_unstable();
+        tenants.dedup();
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.attempt(inner, &tenants).await {
+                Err(fault) if fault.is_conflict() && tries < KEY_TRIES => {}
+                result => return result.map_err(Into::into),
+            }
+        }
+    }
+
+    async fn attempt(&self, inner: &Inner, tenants: &[i32]) -> Result<Option<Vec<Inserted>>, Fault> {
+        let mut connection = inner.pool.acquire().await?;
+        let Some(lost) = write(&mut connection, &self.batch, &self.batch.written, tenants).await? else {
+            return Ok(None);
+        };
+        let mut answers = vec![Inserted::New; self.batch.jobs.len()];
+        self.answer_lost(&mut connection, lost, &mut answers).await?;
+        Ok(Some(answers))
+    }
+
+    /// Answers for the jobs whose keys were taken, and for the doubles of the batch.
+    async fn answer_lost(
+        &self,
+        connection: &mut PgConnection,
+        mut lost: Vec<usize>,
+        answers: &mut [Inserted],
+    ) -> Result<(), Fault> {
+        let mut owners = HashMap::new();
+        let mut tries = 0;
+        while !lost.is_empty() {
+            owners.extend(write::owners(connection, &self.batch, &lost).await?);
+            let has_owner = |at: &usize| self.batch.key(*at).is_some_and(|key| owners.contains_key(&key));
+            let (owned, orphaned): (Vec<usize>, Vec<usize>) = lost.into_iter().partition(has_owner);
+            for at in owned {
+                if let Some(owner) = self.batch.key(at).and_then(|key| owners.get(&key)) {
+                    answers[at] = self.batch.same_request(at, owner);
+                }
+            }
+            // The job that had the key was deleted just now, and the key with it.
+            lost = orphaned;
+            tries += 1;
+            if !lost.is_empty() {
+                if tries == KEY_TRIES {
+                    return Err(rejected("idempotency keys come and go").into());
+                }
+                lost = write(connection, &self.batch, &lost, &[]).await?.unwrap_or_default();
+            }
+        }
+        for &(at, first) in &self.batch.doubles {
+            answers[at] = match (answers[first], self.batch.key(at).and_then(|key| owners.get(&key))) {
+                (Inserted::BacklogFull(most), _) => Inserted::BacklogFull(most),
+                (_, Some(owner)) => self.batch.same_request(at, owner),
+                (_, None) => {
+                    let first = &self.batch.jobs[first];
+                    let owner = Owner { job: first.spec.id.0, fingerprint: first.fingerprint.to_vec() };
+                    self.batch.same_request(at, &owner)
+                }
+            };
+        }
+        Ok(())
+    }
+
+    /// The lanes of jobs that are due and were written.
+    fn due_lanes(&self, answers: &[Inserted]) -> Vec<i32> {
+        let batch = &self.batch;
+        let due: HashSet<i32> = (0..batch.jobs.len())
+            .filter(|&at| answers[at] == Inserted::New)
+            .filter(|&at| batch.jobs[at].standing.state() == JobState::Pending)
+            .map(|at| batch.lanes[at])
+            .collect();
+        due.into_iter().collect()
+    }
+}

@@ -1,0 +1,245 @@
+//! Lanes: how they come into being, sleep and wake.
+//!
+//! A lane is `active` while claims look at it. Whoever makes jobs due commits
+//! them first and wakes their lanes afterwards; a claim that found a lane empty
+//! puts it to sleep, commits, and then looks at it once more. So whichever of
+//! the two commits last sees the other's work, and no lane sleeps over a due
+//! job. What a crash between commit and second look leaves, the sweep finds.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sqlx::{PgConnection, Row};
+use taskflow_application::ports::StoreResult;
+use taskflow_domain::fair::{UNKNOWN_COST_US, billed_us};
+
+use super::unit::{BEGIN_UNDER_SETTINGS, End, Unit, repeat, transact_detached};
+use super::{Inner, rejected};
+use crate::store::error::{Fault, from_sqlx};
+use crate::store::names::LaneKey;
+
+/// The slots that limit new lanes of a queue with a limit for each tenant.
+const MAKE_SLOTS: &str = "
+insert into limit_slot (tenant_id, queue_id, max_running)
+select distinct k.tenant_id, q.id, q.max_running_per_tenant
+from unnest($1::int4[], $2::int4[]) k(tenant_id, queue_id)
+cross join lateral (select id, max_running_per_tenant from queue where id = k.queue_id limit 1) q
+where q.max_running_per_tenant is not null
+order by 1, 2
+on conflict do nothing";
+
+const MAKE_LANES: &str = "
+insert into lane (tenant_id, queue_id, route, weight, cost_us, paused, tenant_slot, queue_slot)
+select t.id, k.queue_id, k.route, t.weight, $4, t.paused,
+    (select s.id from limit_slot s where s.tenant_id = t.id and s.queue_id is null),
+    (select s.id from limit_slot s where s.tenant_id = t.id and s.queue_id = k.queue_id)
+from unnest($1::int4[], $2::int4[], $3::int4[]) k(tenant_id, queue_id, route)
+cross join lateral (select id, weight, paused from tenant where id = k.tenant_id limit 1) t
+order by 1, 2, 3
+on conflict do nothing";
+
+const FIND_LANES: &str = "
+select l.tenant_id, l.queue_id, l.route, l.id
+from unnest($1::int4[], $2::int4[], $3::int4[]) k(tenant_id, queue_id, route)
+cross join lateral (
+    select * from lane l
+    where l.tenant_id = k.tenant_id and l.queue_id = k.queue_id and l.route = k.route
+    limit 1) l";
+
+/// A lane that wakes begins where the busy lanes are. Where all sleep, it begins
+/// where the last of them stopped, or a newcomer would have all the time ahead
+/// that the others have used so far.
+const ACTIVATE: &str = "
+with asleep as materialized (
+    select id, queue_id, route from lane where id = any($1::int4[]) and not active order by id),
+floor as materialized (
+    select g.queue_id, g.route, coalesce(
+        (select x.virtual_us from lane x
+         where x.queue_id = g.queue_id and x.route = g.route and x.active and not x.blocked and not x.paused
+         order by x.virtual_us, x.id limit 1),
+        (select x.virtual_us from lane x
+         where x.queue_id = g.queue_id and x.route = g.route and not x.active
+         order by x.virtual_us desc limit 1),
+        0) least
+    from (select distinct queue_id, route from asleep) g)
+update lane l set active = true, virtual_us = greatest(l.virtual_us, f.least)
+from asleep a join floor f on f.queue_id = a.queue_id and f.route = a.route
+where l.id = a.id and not l.active";
+
+const LOOK_AGAIN: &str = "
+update lane l set active = true
+where l.id = any($1::int4[]) and not l.active and exists (select 1 from ready r where r.lane_id = l.id)";
+
+const UNBLOCK: &str = "
+update lane l set blocked = false
+where (l.tenant_slot = any($1::int4[]) or l.queue_slot = any($1::int4[])) and l.blocked
+    and not exists (
+        select 1 from limit_slot s
+        where s.id in (l.tenant_slot, l.queue_slot) and s.running >= s.max_running)";
+
+/// Puts right what lanes were charged, and learns what kinds take. Two reports of
+/// one kind at the same time may lose one observation of its average.
+const CHARGE: &str = "
+with paid as (
+    update lane l set virtual_us = l.virtual_us + c.us / l.weight
+    from unnest($1::int4[], $2::int8[]) c(lane_id, us) where l.id = c.lane_id)
+insert into kind_cost (tenant_id, kind_id, cost_us)
+select k.tenant_id, k.kind_id, o.cost_us + ((k.took_us - o.cost_us) * (1 - k.kept))::int8
+from unnest($3::int4[], $4::int4[], $5::int8[], $6::float8[]) k(tenant_id, kind_id, took_us, kept)
+cross join lateral (select coalesce((
+    select c.cost_us from kind_cost c where c.tenant_id = k.tenant_id and c.kind_id = k.kind_id), $7) cost_us) o
+on conflict (tenant_id, kind_id) do update set cost_us = excluded.cost_us";
+
+struct MakeLanes {
+    tenants: Vec<i32>,
+    queues: Vec<i32>,
+    routes: Vec<i32>,
+}
+
+impl MakeLanes {
+    fn of(keys: &[LaneKey]) -> Self {
+        Self {
+            tenants: keys.iter().map(|key| key.0).collect(),
+            queues: keys.iter().map(|key| key.1).collect(),
+            routes: keys.iter().map(|key| key.2).collect(),
+        }
+    }
+
+    async fn find(&self, connection: &mut PgConnection) -> sqlx::Result<Vec<(LaneKey, i32)>> {
+        let rows = sqlx::query(FIND_LANES)
+            .bind(&self.tenants)
+            .bind(&self.queues)
+            .bind(&self.routes)
+            .fetch_all(connection)
+            .await?;
+        rows.iter()
+            .map(|row| Ok(((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?), row.try_get(3)?)))
+            .collect()
+    }
+}
+
+impl Unit for MakeLanes {
+    type Output = Vec<(LaneKey, i32)>;
+    const BEGIN: &'static str = BEGIN_UNDER_SETTINGS;
+
+    async fn run(&self, connection: &mut PgConnection) -> Result<End<Self::Output>, Fault> {
+        sqlx::query(MAKE_SLOTS).bind(&self.tenants).bind(&self.queues).execute(&mut *connection).await?;
+        sqlx::query(MAKE_LANES)
+            .bind(&self.tenants)
+            .bind(&self.queues)
+            .bind(&self.routes)
+            .bind(UNKNOWN_COST_US)
+            .execute(&mut *connection)
+            .await?;
+        Ok(End::Commit(self.find(connection).await?))
+    }
+}
+
+/// What is to be put right after the ends of attempts.
+#[derive(Debug, Default)]
+pub(super) struct Charges {
+    lanes: BTreeMap<i32, i64>,
+    /// By tenant and kind: the sum of what attempts took, and how many.
+    kinds: BTreeMap<(i32, i32), (i64, i32)>,
+}
+
+impl Charges {
+    /// An attempt was charged `charged_us`, and `settle_us` is to be added.
+    pub(super) fn add(&mut self, lane: i32, tenant: i32, kind: i32, charged_us: i64, settle_us: i64) {
+        if settle_us == 0 {
+            return;
+        }
+        let sum = self.lanes.entry(lane).or_default();
+        *sum = sum.saturating_add(settle_us);
+        let (took, n) = self.kinds.entry((tenant, kind)).or_default();
+        *took = took.saturating_add(billed_us(charged_us.saturating_add(settle_us)));
+        *n += 1;
+    }
+}
+
+impl Inner {
+    /// The lanes of these keys. Those that do not exist come into being.
+    pub(super) async fn ensure_lanes(self: &Arc<Self>, keys: &[LaneKey]) -> StoreResult<Vec<i32>> {
+        let mut found = self.catalog.lanes(keys);
+        if found.iter().any(Option::is_none) {
+            let missing = |found: &[Option<i32>]| {
+                let mut missing: Vec<LaneKey> =
+                    keys.iter().zip(found).filter(|(_, id)| id.is_none()).map(|(key, _)| *key).collect();
+                missing.sort_unstable();
+                missing.dedup();
+                missing
+            };
+            let mut connection = self.pool.acquire().await.map_err(|fault| from_sqlx(&fault))?;
+            let lanes = MakeLanes::of(&missing(&found)).find(&mut connection).await;
+            drop(connection);
+            self.catalog.remember_lanes(lanes.map_err(|fault| from_sqlx(&fault))?);
+            found = self.catalog.lanes(keys);
+            let missing = missing(&found);
+            if !missing.is_empty() {
+                let made = transact_detached(&self.pool, MakeLanes::of(&missing)).await?;
+                self.catalog.remember_lanes(made);
+                found = self.catalog.lanes(keys);
+            }
+        }
+        found
+            .into_iter()
+            .map(|lane| lane.ok_or_else(|| rejected("the tenant of a job does not exist")))
+            .collect()
+    }
+
+    /// Wakes lanes that have due jobs. Call it after the commit that made them due.
+    pub(super) async fn activate(&self, mut lanes: Vec<i32>) -> StoreResult<()> {
+        if lanes.is_empty() {
+            return Ok(());
+        }
+        lanes.sort_unstable();
+        lanes.dedup();
+        repeat(|| sqlx::query(ACTIVATE).bind(&lanes).execute(&self.pool)).await?;
+        Ok(())
+    }
+
+    /// Looks again at lanes that a claim put to sleep. Call it after its commit.
+    pub(super) async fn look_again(&self, lanes: &[i32]) -> StoreResult<()> {
+        if !lanes.is_empty() {
+            repeat(|| sqlx::query(LOOK_AGAIN).bind(lanes).execute(&self.pool)).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets claims look again at lanes under limits that got room. Call it after
+    /// the commit that made room: lanes come before slots in the order of locks.
+    pub(super) async fn unblock(&self, slots: &[i32]) -> StoreResult<()> {
+        if !slots.is_empty() {
+            repeat(|| sqlx::query(UNBLOCK).bind(slots).execute(&self.pool)).await?;
+        }
+        Ok(())
+    }
+
+    /// Settles charges. It stands after the commit of the ends that they belong
+    /// to, so that reports do not wait for claims while they hold their jobs; a
+    /// crash between the two costs a fair share a little precision.
+    pub(super) async fn charge(&self, charges: &Charges) -> StoreResult<()> {
+        if charges.lanes.is_empty() {
+            return Ok(());
+        }
+        let (lanes, sums): (Vec<i32>, Vec<i64>) = charges.lanes.iter().unzip();
+        let tenants: Vec<i32> = charges.kinds.keys().map(|key| key.0).collect();
+        let kinds: Vec<i32> = charges.kinds.keys().map(|key| key.1).collect();
+        let took: Vec<i64> = charges.kinds.values().map(|(sum, n)| sum / i64::from(*n)).collect();
+        // An average moves a quarter of the way at each observation: see `fair::average_us`.
+        let kept: Vec<f64> = charges.kinds.values().map(|(_, n)| 0.75_f64.powi(*n)).collect();
+        repeat(|| {
+            sqlx::query(CHARGE)
+                .bind(&lanes)
+                .bind(&sums)
+                .bind(&tenants)
+                .bind(&kinds)
+                .bind(&took)
+                .bind(&kept)
+                .bind(UNKNOWN_COST_US)
+                .execute(&self.pool)
+        })
+        .await?;
+        Ok(())
+    }
+}

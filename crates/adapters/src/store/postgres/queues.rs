@@ -1,0 +1,170 @@
+//! Queues: their settings, what of them the lanes carry, and how full they are.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
+use sqlx::{PgConnection, Row};
+use taskflow_application::ports::{QueueDepth, QueueStore, StoreError, StoreResult};
+use taskflow_domain::queue::{Bucket, Queue, QueueSettings, Rate};
+use taskflow_domain::{QueueName, Timestamp};
+
+use super::sweep::STOP_COMMITS;
+use super::unit::{BEGIN_CHANGING_SETTINGS, End, Unit, repeat, transact_detached};
+use super::{Inner, int, rejected};
+use crate::store::entity::queue;
+use crate::store::error::{Fault, from_orm, from_sqlx};
+
+const ADD: &str = "insert into queue (name) values ($1) on conflict do nothing";
+
+/// A rate that changes begins with a full bucket.
+const PUT: &str = "
+update queue q set max_running = $2, max_running_per_tenant = $3, rate_limit = $4, rate_period_ms = $5,
+    bucket_micro = case when (q.rate_limit, q.rate_period_ms) is not distinct from ($4, $5)
+        then q.bucket_micro else $6 end,
+    bucket_at = case when (q.rate_limit, q.rate_period_ms) is not distinct from ($4, $5)
+        then q.bucket_at else $7 end,
+    paused = $8, pause_reason = $9, pause_actor = $10, paused_at = $11, paused_until = $12,
+    running = case when $2::int4 is null then 0 else (
+        select count(*)::int4 from running r join lane l on l.id = r.lane_id where l.queue_id = q.id) end
+where q.name = $1
+returning q.id";
+
+/// A slot for each tenant that has a lane in the queue, with its jobs that run now.
+const SLOTS: &str = "
+insert into limit_slot (tenant_id, queue_id, max_running, running)
+select t.tenant_id, $1, $2, (
+    select count(*)::int4 from lane l join running r on r.lane_id = l.id and r.tenant_id = l.tenant_id
+    where l.queue_id = $1 and l.tenant_id = t.tenant_id)
+from (select distinct tenant_id from lane where queue_id = $1) t
+on conflict (tenant_id, queue_id) do update
+set max_running = excluded.max_running, running = excluded.running";
+
+const NO_SLOTS: &str = "delete from limit_slot where queue_id = $1";
+
+const LANES: &str = "
+update lane l set blocked = false,
+    queue_slot = (select s.id from limit_slot s where s.tenant_id = l.tenant_id and s.queue_id = $1)
+where l.queue_id = $1 and (l.blocked or l.queue_slot is not null or $2)";
+
+const DEPTHS: &str = "
+select q.name, d.state, d.n
+from queue q cross join lateral (
+    select state, sum(n)::int8 n
+    from (select state, n from depth where queue_id = q.id
+        union all select state, n from depth_delta where queue_id = q.id) x
+    group by 1) d";
+
+/// The first jobs of each busy lane stand for all of it: a job further back is
+/// due earlier only if its priority is lower, and the key makes up for that
+/// within the hour.
+const OLDEST: &str = "
+select q.name, min(r.due_at)
+from queue q
+join lane l on l.queue_id = q.id and l.active
+cross join lateral (select due_at from ready r where r.lane_id = l.id order by r.ord, r.job_id limit 16) r
+group by 1";
+
+/// The port over PostgreSQL.
+pub(super) struct PgQueues(pub(super) Arc<Inner>);
+
+struct Put {
+    name: QueueName,
+    settings: QueueSettings,
+    now: Timestamp,
+}
+
+impl Unit for Put {
+    type Output = i32;
+    const BEGIN: &'static str = BEGIN_CHANGING_SETTINGS;
+
+    async fn run(&self, connection: &mut PgConnection) -> Result<End<i32>, Fault> {
+        let QueueSettings { max_running, max_running_per_tenant, rate, pause } = &self.settings;
+        sqlx::raw_sql(STOP_COMMITS).execute(&mut *connection).await?;
+        sqlx::raw_sql("set local enable_hashjoin = on").execute(&mut *connection).await?;
+        sqlx::query(ADD).bind(self.name.as_str()).execute(&mut *connection).await?;
+        let full = rate.map(|rate: Rate| Bucket::full(rate, self.now).micro_tokens);
+        let id: i32 = sqlx::query_scalar(PUT)
+            .persistent(false)
+            .bind(self.name.as_str())
+            .bind(max_running.map(int))
+            .bind(max_running_per_tenant.map(int))
+            .bind(rate.map(|rate| int(rate.limit)))
+            .bind(rate.map(|rate| int(rate.period_ms)))
+            .bind(full.unwrap_or_default())
+            .bind(self.now.micros())
+            .bind(pause.is_some())
+            .bind(pause.as_ref().and_then(|pause| pause.reason.as_deref()))
+            .bind(pause.as_ref().map(|pause| pause.actor.as_str()))
+            .bind(pause.as_ref().map(|pause| pause.since.micros()))
+            .bind(pause.as_ref().and_then(|pause| pause.until).map(Timestamp::micros))
+            .fetch_one(&mut *connection)
+            .await?;
+        match max_running_per_tenant {
+            Some(max) => {
+                let slots = sqlx::query(SLOTS).persistent(false).bind(id).bind(int(*max));
+                slots.execute(&mut *connection).await?
+            }
+            None => sqlx::query(NO_SLOTS).bind(id).execute(&mut *connection).await?,
+        };
+        let limited = max_running_per_tenant.is_some();
+        sqlx::query(LANES).bind(id).bind(limited).execute(connection).await?;
+        Ok(End::Commit(id))
+    }
+}
+
+#[async_trait]
+impl QueueStore for PgQueues {
+    async fn get(&self, name: &QueueName) -> StoreResult<Option<Queue>> {
+        let row = queue::Entity::find()
+            .filter(queue::Column::Name.eq(name.as_str()))
+            .one(&self.0.orm)
+            .await
+            .map_err(|fault| from_orm(&fault))?;
+        row.map(Queue::try_from).transpose()
+    }
+
+    async fn list(&self) -> StoreResult<Vec<Queue>> {
+        let rows = queue::Entity::find().all(&self.0.orm).await.map_err(|fault| from_orm(&fault))?;
+        let mut queues = rows.into_iter().map(Queue::try_from).collect::<StoreResult<Vec<_>>>()?;
+        // By their bytes, whatever the locale of the database.
+        queues.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(queues)
+    }
+
+    async fn put(&self, name: &QueueName, settings: &QueueSettings, now: Timestamp) -> StoreResult<Queue> {
+        let put = Put { name: name.clone(), settings: settings.clone(), now };
+        let id = transact_detached(&self.0.pool, put).await?;
+        self.0.catalog.queues.remember(id, name.clone());
+        self.get(name).await?.ok_or_else(|| rejected("a queue's row vanished"))
+    }
+
+    async fn depths(&self) -> StoreResult<Vec<QueueDepth>> {
+        let pool = &self.0.pool;
+        let empty = |name: QueueName| QueueDepth { name, by_state: [0; 9], oldest_due: None };
+        let mut depths: BTreeMap<QueueName, QueueDepth> =
+            self.list().await?.into_iter().map(|queue| (queue.name.clone(), empty(queue.name))).collect();
+        let name = |text: &str| {
+            QueueName::new(text).map_err(|fault| StoreError::Rejected(format!("queue {text}: {fault}")))
+        };
+        for row in repeat(|| sqlx::query(DEPTHS).fetch_all(pool)).await? {
+            let read =
+                || Ok((row.try_get::<&str, _>(0)?, row.try_get::<i16, _>(1)?, row.try_get::<i64, _>(2)?));
+            let (queue, state, n) = read().map_err(|fault: sqlx::Error| from_sqlx(&fault))?;
+            let name = name(queue)?;
+            let depth = depths.entry(name.clone()).or_insert_with(|| empty(name));
+            if let Some(place) = usize::try_from(state).ok().and_then(|state| depth.by_state.get_mut(state)) {
+                *place = u64::try_from(n).unwrap_or_default();
+            }
+        }
+        for row in repeat(|| sqlx::query(OLDEST).fetch_all(pool)).await? {
+            let read = || Ok((row.try_get::<&str, _>(0)?, row.try_get::<i64, _>(1)?));
+            let (queue, due) = read().map_err(|fault: sqlx::Error| from_sqlx(&fault))?;
+            if let Some(depth) = depths.get_mut(&name(queue)?) {
+                depth.oldest_due = Some(Timestamp::from_micros(due));
+            }
+        }
+        Ok(depths.into_values().collect())
+    }
+}

@@ -1,0 +1,130 @@
+//! Units of work: what happens in one transaction, whoever waits for it.
+//!
+//! A transaction is begun in this file only, and always inside a task of its
+//! own. A caller that goes away, because its client closed the connection or a
+//! timeout passed, must not cancel the driver between `BEGIN` and its answer:
+//! the connection would go back to the pool inside an open transaction.
+
+use std::future::Future;
+
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use taskflow_application::ports::{StoreError, StoreResult};
+
+use crate::store::error::Fault;
+
+/// How often a unit of work is repeated when the database chose another one.
+const TRIES: u32 = 5;
+
+/// Begins without a lock.
+pub(super) const BEGIN: &str = "begin";
+/// Begins with the settings lock shared: no limit, weight or pause changes
+/// before the end, and the first statement already sees the latest ones.
+pub(super) const BEGIN_UNDER_SETTINGS: &str = "begin; select pg_advisory_xact_lock_shared(7598263486)";
+/// Begins with the settings lock held alone: nobody claims meanwhile.
+pub(super) const BEGIN_CHANGING_SETTINGS: &str = "begin; select pg_advisory_xact_lock(7598263486)";
+
+/// What becomes of a transaction.
+pub(super) enum End<T> {
+    /// It is committed.
+    Commit(T),
+    /// It is undone.
+    Undo(T),
+}
+
+/// One transaction's work. It may run several times, each time from the start.
+pub(super) trait Unit: Send + Sync + 'static {
+    /// What it brings back.
+    type Output: Send + 'static;
+    /// The statement that begins it.
+    const BEGIN: &'static str = BEGIN;
+
+    /// Does the work.
+    fn run(
+        &self,
+        connection: &mut PgConnection,
+    ) -> impl Future<Output = Result<End<Self::Output>, Fault>> + Send;
+}
+
+/// Runs `work` to its end, also when nobody waits for it any more.
+pub(super) async fn detached<T: Send + 'static>(
+    work: impl Future<Output = StoreResult<T>> + Send + 'static,
+) -> StoreResult<T> {
+    tokio::spawn(work).await.unwrap_or_else(|fault| {
+        Err(if fault.is_panic() {
+            StoreError::Rejected("a unit of work panicked".into())
+        } else {
+            StoreError::Unavailable("the process is shutting down".into())
+        })
+    })
+}
+
+/// Runs `unit` in a transaction. Call it inside of [`detached`].
+pub(super) async fn transact<U: Unit>(pool: &PgPool, unit: &U) -> StoreResult<U::Output> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match once(pool, unit).await {
+            Err(fault) if fault.is_conflict() && tries < TRIES => {
+                tracing::debug!(?fault, tries, "repeating a transaction that the database gave up");
+            }
+            result => return result.map_err(Into::into),
+        }
+    }
+}
+
+/// Runs `unit` in a transaction, detached from the caller.
+pub(super) async fn transact_detached<U: Unit>(pool: &PgPool, unit: U) -> StoreResult<U::Output> {
+    let pool = pool.clone();
+    detached(async move { transact(&pool, &unit).await }).await
+}
+
+async fn once<U: Unit>(pool: &PgPool, unit: &U) -> Result<U::Output, Fault> {
+    let mut transaction = begin(pool, U::BEGIN).await?;
+    match unit.run(&mut transaction).await {
+        Ok(End::Commit(output)) => {
+            transaction.commit().await?;
+            Ok(output)
+        }
+        Ok(End::Undo(output)) => {
+            transaction.rollback().await?;
+            Ok(output)
+        }
+        Err(fault) => {
+            // The first fault is the one to tell of; a connection that cannot
+            // roll back fails the test on its way back into the pool.
+            let _ = transaction.rollback().await;
+            Err(fault)
+        }
+    }
+}
+
+/// Begins a transaction. A connection that broke while it lay idle shows it
+/// here, before anything was done, so another one is tried.
+async fn begin(pool: &PgPool, statement: &'static str) -> sqlx::Result<Transaction<'static, Postgres>> {
+    let mut stale = pool.size();
+    loop {
+        match pool.begin_with(statement).await {
+            Err(sqlx::Error::Io(fault)) if stale > 0 => {
+                tracing::debug!(%fault, "a pooled connection was broken");
+                stale -= 1;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Runs one statement that commits by itself, with the repeats of a transaction.
+/// Call it inside of [`detached`] if anything must follow it.
+pub(super) async fn repeat<T, F>(mut attempt: impl FnMut() -> F) -> StoreResult<T>
+where
+    F: Future<Output = sqlx::Result<T>>,
+{
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match attempt().await.map_err(Fault::from) {
+            Err(fault) if fault.is_conflict() && tries < TRIES => {}
+            result => return result.map_err(Into::into),
+        }
+    }
+}

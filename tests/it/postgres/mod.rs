@@ -1,0 +1,14 @@
+//! What is PostgreSQL's own, besides the contract.
+
+mod contract;
+
+use taskflow_adapters::store::postgres::{PostgresOptions, PostgresStore};
+use taskflow_tests::postgres::{Database, fresh_database};
+
+/// A store over a database of its own.
+async fn open(options: PostgresOptions) -> anyhow::Result<(PostgresStore, Database)> {
+    let database = fresh_database().await?;
+    let store = PostgresStore::connect(&database.url, options).await?;
+    store.migrate().await?;
+    Ok((store, database))
+}
