@@ -4,14 +4,21 @@
     reason = "the trait is declared so, and naming the lifetime does not compile"
 )]
 
-use sea_orm_migration::prelude::{DbErr, DeriveMigrationName, MigrationTrait, SchemaManager};
+use sea_orm_migration::prelude::{DbErr, MigrationName, MigrationTrait, SchemaManager};
 use sea_orm_migration::{
     async_trait,
     sea_orm::{ConnectionTrait, DbBackend},
 };
 
-#[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
+
+/// The name of the directory. The one that would be derived is that of the file,
+/// and every migration's file is called `mod`.
+impl MigrationName for Migration {
+    fn name(&self) -> &'static str {
+        "m20261121_000001_engine"
+    }
+}
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
