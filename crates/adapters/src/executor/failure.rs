@@ -72,11 +72,15 @@ fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
     chain(error).find_map(|error| error.downcast_ref())
 }
 
-/// An I/O error shows what is inside it only to those who ask it by name.
 fn is_tls(error: &(dyn Error + 'static)) -> bool {
-    chain(error).any(|error| {
-        let inside = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        error.is::<rustls::Error>()
-            || inside.and_then(|inside| inside.downcast_ref::<rustls::Error>()).is_some()
-    })
+    chain(error).any(|error| inside(error).is::<rustls::Error>())
+}
+
+/// What is inside an I/O error, which does not name it as its source, and may be
+/// another one.
+fn inside<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(inner) => inside(inner),
+        None => error,
+    }
 }

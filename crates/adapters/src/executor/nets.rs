@@ -71,6 +71,8 @@ pub(super) fn wrapped(address: Ipv6Addr) -> Vec<Ipv4Addr> {
     match s {
         [0x2002, high, low, ..] => vec![pair(high, low)],
         [0x2001, 0, high, low, ..] => vec![pair(!s[6], !s[7]), pair(high, low)],
+        // Those below 0.1.0.0 are the unspecified address, loopback and their like.
+        [0, 0, 0, 0, 0, 0, 0, _] => Vec::new(),
         [0x64, 0xff9b, 0 | 1, ..] | [0, 0, 0, 0, 0, 0, ..] | [_, _, _, _, 0 | 0x200, 0x5efe, ..] => {
             vec![pair(s[6], s[7])]
         }
