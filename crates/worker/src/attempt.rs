@@ -55,7 +55,7 @@ impl Attempt {
                 report(&shared, &reports, vec![Finished { lease, verdict, took_us }]);
             }
             _ => {
-                tracing::warn!(job.id = %self.job.lease.job, "an attempt was dropped because its lease was lost");
+                tracing::debug!(job.id = %self.job.lease.job, "an attempt was dropped because its lease was lost");
                 shared.stats.leases_lost.add(1);
             }
         }

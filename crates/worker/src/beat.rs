@@ -116,6 +116,9 @@ impl Heart<'_> {
     /// Stops what is lost or cancelled; gives the leases that nobody knows.
     fn settle_differences(&self, number: u64, listed: &[Held]) -> Vec<Held> {
         let findings = self.shared.held().beat_answered(number, listed);
+        if !findings.lost.is_empty() {
+            tracing::warn!(jobs = findings.lost.len(), "leases were lost; their jobs are stopped");
+        }
         for control in findings.lost {
             control.stop(Why::Lost);
         }

@@ -151,6 +151,7 @@ impl Loops {
         if !self.settling.is_finished() && timeout(config.flush, &mut self.settling).await.is_err() {
             let reports = shared.stats.snapshot().unsettled;
             tracing::error!(reports, "the last reports did not get through; their leases will expire");
+            self.settling.abort();
         }
         self.beating.abort();
         if timeout(config.flush / 2, shared.source.leave()).await.is_err() {
