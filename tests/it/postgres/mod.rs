@@ -1,6 +1,8 @@
 //! What is PostgreSQL's own, besides the contract.
 
 mod contract;
+mod plans;
+mod wakeups;
 
 use taskflow_adapters::store::postgres::{PostgresOptions, PostgresStore};
 use taskflow_tests::postgres::{Database, fresh_database};

@@ -185,10 +185,11 @@ pub(super) async fn limited_queues(
         .collect()
 }
 
-/// Locks the lanes that come next.
+/// Locks the lanes that come next, at most `each` of a queue and route.
 pub(super) async fn lanes(
     connection: &mut PgConnection,
     claiming: &Claiming,
+    each: u32,
 ) -> Result<Vec<LaneSeen>, Fault> {
     let (ids, limited): (Vec<i32>, Vec<bool>) = claiming.queues.iter().copied().unzip();
     let sql = if claiming.tenant.is_some() { LANES_OF_TENANT } else { LANES };
@@ -197,7 +198,7 @@ pub(super) async fn lanes(
         .bind(limited)
         .bind(claiming.now.micros())
         .bind(&claiming.routes)
-        .bind(int(claiming.lanes_each()));
+        .bind(int(each));
     if let Some(tenant) = claiming.tenant {
         query = query.bind(tenant);
     }

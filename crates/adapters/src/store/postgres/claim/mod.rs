@@ -9,14 +9,15 @@
 //! 3. `take`: of each lane so many due jobs begin to run, and the lane is charged.
 //! 4. `count`: what is counted under limits moves along.
 //!
-//! A lane that was found empty sleeps from the commit on, and is looked at once
+//! While the batch is not full and lanes are left, this is repeated. A lane that
+//! was found empty sleeps from the commit on, and is looked at once
 //! more after it: see [`super::lanes`].
 
 mod hand;
 mod look;
 mod take;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -50,8 +51,14 @@ struct Taken {
     rows: Vec<PgRow>,
     /// Lanes that were put to sleep.
     closed: Vec<i32>,
+    /// Whether anything was written.
+    changed: bool,
     more: bool,
 }
+
+/// A claim that found less than was wanted looks again, because lanes are asked
+/// for more jobs than they may have. So often at most.
+const MOST_ROUNDS: u32 = 10;
 
 /// Claims jobs: see the port.
 pub(super) async fn claim(inner: &Arc<Inner>, request: &ClaimRequest) -> StoreResult<Claim> {
@@ -102,41 +109,58 @@ impl Unit for Claiming {
     const BEGIN: &'static str = BEGIN_UNDER_SETTINGS;
 
     async fn run(&self, connection: &mut PgConnection) -> Result<End<Taken>, Fault> {
+        let mut taken = Taken::default();
+        for _ in 0..MOST_ROUNDS {
+            taken.more = self.round(connection, &mut taken).await?;
+            if !taken.more || taken.rows.len() >= self.max as usize {
+                break;
+            }
+        }
+        let nothing = taken.rows.is_empty() && !taken.changed;
+        Ok(if nothing { End::Undo(taken) } else { End::Commit(taken) })
+    }
+}
+
+impl Claiming {
+    /// Looks, divides and takes once; says whether another round might find more.
+    async fn round(&self, connection: &mut PgConnection, taken: &mut Taken) -> Result<bool, Fault> {
+        let left = self.max.saturating_sub(u32::try_from(taken.rows.len()).unwrap_or(u32::MAX));
+        let each = self.lanes_each(left);
         let queues = look::limited_queues(connection, self).await?;
-        let lanes = look::lanes(connection, self).await?;
+        let lanes = look::lanes(connection, self, each).await?;
         if lanes.is_empty() {
-            // Lanes were there a moment ago: another claim holds them.
-            return Ok(End::Undo(Taken { more: true, ..Taken::default() }));
+            // At first lanes were there a moment ago: then another claim holds them.
+            return Ok(!taken.changed);
         }
         let slots = look::slots(connection, &lanes).await?;
         let limits = Limits { queues, slots };
-        let takes = self.divide(&lanes, &limits);
+        let takes = self.divide(left, &lanes, &limits);
         if takes.is_empty() {
-            return Ok(End::Undo(Taken::default()));
+            return Ok(false);
         }
         let rows = take::take(connection, self, &takes).await?;
         let got = take::got(&rows)?;
         take::count(connection, self, &lanes, &limits, &got).await?;
         let closed = take::closed(&rows, &takes, &got)?;
-        let more = self.might_find_more(&lanes, &takes, &closed);
-        Ok(End::Commit(Taken { rows, closed, more }))
+        let more = self.might_find_more(each, &lanes, &takes, &closed);
+        taken.changed = true;
+        taken.rows.extend(rows);
+        taken.closed.extend(closed);
+        Ok(more)
     }
-}
 
-impl Claiming {
     /// How many lanes of each queue and route are looked at.
-    fn lanes_each(&self) -> u32 {
+    fn lanes_each(&self, left: u32) -> u32 {
         let groups = u32::try_from(self.queues.len()).unwrap_or(u32::MAX).max(1);
-        fair::lanes_for(self.max.div_ceil(groups)).max(1)
+        fair::lanes_for(left.div_ceil(groups)).max(1)
     }
 
     /// Divides the batch over the queues in turn, and in each over its lanes.
-    fn divide(&self, lanes: &[LaneSeen], limits: &Limits) -> Vec<Take> {
+    fn divide(&self, mut left: u32, lanes: &[LaneSeen], limits: &Limits) -> Vec<Take> {
         let slot_ids: Vec<i32> = limits.slots.keys().copied().collect();
         let places: HashMap<i32, usize> = slot_ids.iter().enumerate().map(|(at, id)| (*id, at)).collect();
         let full: Vec<u32> = slot_ids.iter().map(|id| limits.slots[id]).collect();
         let mut rooms = full.clone();
-        let mut left = self.max;
         let mut takes = Vec::new();
         for (nth, &(queue, _)) in self.queues.iter().enumerate() {
             let seen: Vec<&LaneSeen> = lanes.iter().filter(|lane| lane.queue_id == queue).collect();
@@ -156,13 +180,20 @@ impl Claiming {
     }
 
     /// Whether lanes were left that the next claim would find.
-    fn might_find_more(&self, lanes: &[LaneSeen], takes: &[Take], closed: &[i32]) -> bool {
-        let each = self.lanes_each() as usize;
-        let cut = self.queues.iter().any(|(queue, _)| {
-            self.routes.iter().any(|route| {
-                lanes.iter().filter(|lane| lane.queue_id == *queue && lane.route == *route).count() >= each
-            })
-        });
-        cut || takes.iter().any(|take| !take.blocked && !closed.contains(&take.lane_id))
+    fn might_find_more(&self, each: u32, lanes: &[LaneSeen], takes: &[Take], closed: &[i32]) -> bool {
+        let seen = |queue: i32, route: i32| {
+            lanes.iter().filter(|lane| lane.queue_id == queue && lane.route == route).count()
+        };
+        let cut = self
+            .queues
+            .iter()
+            .any(|(queue, _)| self.routes.iter().any(|route| seen(*queue, *route) >= each as usize));
+        let passed: HashSet<i32> = takes
+            .iter()
+            .filter(|take| take.blocked)
+            .map(|take| take.lane_id)
+            .chain(closed.iter().copied())
+            .collect();
+        cut || lanes.iter().any(|lane| !passed.contains(&lane.id))
     }
 }

@@ -40,12 +40,12 @@ static EXPIRED: LazyLock<String> = LazyLock::new(|| {
     format!(
         "select 0, {lease}, {counters}
         from (
-            (select {RUNNING} from running r where r.lease_until <= $1 order by r.lease_until limit $2::int4)
+            (select {RUNNING} from running r where r.lease_until < $1 order by r.lease_until limit $2::int4)
             union all
             (select r.* from worker w cross join lateral (
                 select {RUNNING} from running r
                 where r.worker_id = w.id and r.lease_until is null limit $2::int4) r
-            where w.known and w.lease_until <= $1 limit $2::int4)) x
+            where w.known and w.lease_until < $1 limit $2::int4)) x
         limit $2::int4",
         lease = LeaseRow::columns("x"),
         counters = CountersRow::columns("x"),
