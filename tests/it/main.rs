@@ -1,6 +1,7 @@
 //! The one integration test binary.
 #![expect(clippy::unwrap_used, reason = "what helps a test fails the test")]
 
+mod api;
 mod contract_memory;
 mod harness;
 mod postgres;

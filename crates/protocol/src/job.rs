@@ -102,7 +102,6 @@ pub enum JobTarget {
         url: String,
         /// How it is called.
         #[serde(default)]
-        #[schema(inline)]
         method: HttpMethod,
         /// Sent with the call.
         #[serde(default)]
@@ -120,7 +119,6 @@ pub enum JobTarget {
     /// Inside the worker, for trying things out and for measuring.
     Builtin {
         /// Which work.
-        #[schema(inline)]
         name: Builtin,
         /// How long it takes, in milliseconds.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -161,36 +159,57 @@ pub enum RetryJitter {
 
 /// How often and when a job is tried. What is left out has its default.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct RetryPolicy {
     /// Attempts that may be spent.
+    #[serde(default = "defaults::max_attempts")]
     #[schema(minimum = 1, maximum = 100, default = 3, example = 3)]
     pub max_attempts: u16,
     /// How the delay grows.
-    #[schema(inline)]
+    #[serde(default)]
     pub strategy: RetryStrategy,
     /// The first delay, in milliseconds.
+    #[serde(default = "defaults::base_delay_ms")]
     #[schema(minimum = 0, maximum = 31_622_400_000_i64, default = 1000, example = 1000)]
     pub base_delay_ms: u64,
     /// The growth of the exponential strategy.
+    #[serde(default = "defaults::factor")]
     #[schema(minimum = 1, maximum = 100, default = 2.0, example = 2.0)]
     pub factor: f64,
     /// No delay is longer, in milliseconds.
+    #[serde(default = "defaults::max_delay_ms")]
     #[schema(minimum = 0, maximum = 31_622_400_000_i64, default = 3_600_000, example = 3_600_000)]
     pub max_delay_ms: u64,
     /// How the delay is spread.
-    #[schema(inline)]
+    #[serde(default)]
     pub jitter: RetryJitter,
+}
+
+/// One function for each field: a default of the whole struct would be described
+/// as an object beside each reference, which no value can meet.
+mod defaults {
+    pub(super) const fn max_attempts() -> u16 {
+        3
+    }
+    pub(super) const fn base_delay_ms() -> u64 {
+        1_000
+    }
+    pub(super) const fn factor() -> f64 {
+        2.0
+    }
+    pub(super) const fn max_delay_ms() -> u64 {
+        3_600_000
+    }
 }
 
 impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
-            max_attempts: 3,
+            max_attempts: defaults::max_attempts(),
             strategy: RetryStrategy::Exponential,
-            base_delay_ms: 1_000,
-            factor: 2.0,
-            max_delay_ms: 3_600_000,
+            base_delay_ms: defaults::base_delay_ms(),
+            factor: defaults::factor(),
+            max_delay_ms: defaults::max_delay_ms(),
             jitter: RetryJitter::Full,
         }
     }

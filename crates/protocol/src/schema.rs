@@ -64,6 +64,33 @@ pub(crate) fn attributes_or_null() -> RefOr<Schema> {
         .into()
 }
 
+fn names(least: usize, types: &[Type]) -> ArrayBuilder {
+    let name = text(100, Some("^[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}$")).min_length(Some(1));
+    ArrayBuilder::new()
+        .schema_type(SchemaType::from_iter(types.iter().cloned()))
+        .items(name)
+        .min_items(Some(least))
+        .max_items(Some(100))
+}
+
+/// The queues that a worker serves, or nothing.
+pub(crate) fn queues_or_null() -> RefOr<Schema> {
+    let queues = names(0, &[Type::Array, Type::Null]);
+    queues
+        .description(Some("Only jobs of these queues; of all if empty or not said."))
+        .examples([serde_json::json!(["mail"])])
+        .into()
+}
+
+/// The kinds that a worker serves.
+pub(crate) fn kinds() -> RefOr<Schema> {
+    let kinds = names(1, &[Type::Array]);
+    kinds
+        .description(Some("The kinds that the worker serves."))
+        .examples([serde_json::json!(["send-email"])])
+        .into()
+}
+
 /// HTTP statuses.
 pub(crate) fn statuses() -> RefOr<Schema> {
     let status = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(100)).maximum(Some(599));

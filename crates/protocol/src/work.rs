@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::{AttemptError, Document, Job, JobState, Time};
+use crate::{AttemptError, Document, Job, JobState, Time, schema};
 
 /// A wish for work.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -22,10 +22,10 @@ pub struct ClaimRequest {
     pub worker_id: String,
     /// Only jobs of these queues; of all if empty or not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Vec<String>>, max_items = 100, example = json!(["mail"]))]
+    #[schema(schema_with = schema::queues_or_null)]
     pub queues: Option<Vec<String>>,
     /// The kinds that the worker serves.
-    #[schema(min_items = 1, max_items = 100, example = json!(["send-email"]))]
+    #[schema(schema_with = schema::kinds)]
     pub kinds: Vec<String>,
     /// How many jobs at most; 1 if not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -213,7 +213,7 @@ pub struct ReportItem {
     /// Whether it was accepted.
     #[schema(example = false)]
     pub ok: bool,
-    /// Why it was not: `stale_lease`.
+    /// Why it was not: `stale_lease`, or `duplicate` if the request named the job before.
     #[schema(example = "stale_lease")]
     pub code: Option<String>,
     /// The job's state afterwards, where an attempt ended.

@@ -127,6 +127,31 @@ pub async fn idleness_saves_nothing_up(stores: &Stores) -> Result<()> {
     Ok(())
 }
 
+/// A tenant that was held back makes nothing up when its pause is lifted.
+pub async fn a_pause_saves_nothing_up(stores: &Stores) -> Result<()> {
+    let held = TenantSettings { paused: true, ..TenantSettings::default() };
+    held_back_saves_nothing_up(stores, &held).await
+}
+
+/// A tenant that was kept small makes nothing up when its limit is lifted.
+pub async fn a_limit_saves_nothing_up(stores: &Stores) -> Result<()> {
+    let small = TenantSettings { max_running: Some(2), ..TenantSettings::default() };
+    held_back_saves_nothing_up(stores, &small).await
+}
+
+async fn held_back_saves_nothing_up(stores: &Stores, settings: &TenantSettings) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    let (free, held) = (scene.tenant("free").await?, scene.tenant_with("held", settings).await?);
+    backlog(&scene, &free, 0, 400).await?;
+    backlog(&scene, &held, 1_000, 100).await?;
+    let counts = claims(&scene, 200, 1).await?;
+    assert_near(&counts, &free, 200, 2);
+    stores.tenants.put(&held.slug, &TenantSettings::default(), at(0)).await?;
+    let counts = claims(&scene, 40, 1).await?;
+    assert_near(&counts, &held, 20, 2);
+    scene.healthy(at(0)).await
+}
+
 /// Kinds that are pulled are shared as fairly as the engine's jobs.
 pub async fn pulled_kinds_are_shared_too(stores: &Stores) -> Result<()> {
     let scene = Scene::new(stores).await?;

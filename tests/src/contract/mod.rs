@@ -29,7 +29,8 @@ macro_rules! contract_suite {
                 experience_sets_the_charge small_differences_are_let_go;
             fairness: a_long_backlog_starves_nobody equals_share_equally weights_set_the_shares
                 a_new_weight_counts_at_once long_jobs_cost_more_than_short_ones
-                idleness_saves_nothing_up pulled_kinds_are_shared_too;
+                idleness_saves_nothing_up a_pause_saves_nothing_up a_limit_saves_nothing_up
+                pulled_kinds_are_shared_too;
             limits: a_tenants_limit_holds_over_all_queues a_queues_limit_holds_over_all_tenants
                 a_limit_for_each_tenant_counts_each limits_hold_together
                 a_lowered_limit_counts_what_runs a_new_limit_counts_what_runs

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, PathItem};
-use utoipa::openapi::schema::{ObjectBuilder, Type};
-use utoipa::openapi::{OpenApi, RefOr, Schema};
+use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, Type};
+use utoipa::openapi::{OpenApi, RefOr, Required, Schema};
 
 /// What the description says of the whole API.
 const INTRODUCTION: &str = "\
@@ -17,30 +17,6 @@ or a report of a worker, 16,777,216), a payload or a result 262,144.
 
 Errors are RFC 9457 problems: `code` is for programs and stable, and `errors` names everything that is wrong with \
 a request at once. `X-Request-Id` is taken from the request, or made, and comes back with every answer.";
-
-/// The request bodies: their schemas are closed already. All others are
-/// answers, which hold every property every time.
-const REQUESTS: [&str; 19] = [
-    "AttemptError",
-    "BatchJob",
-    "BatchRequest",
-    "BulkFilter",
-    "BulkRequest",
-    "CancelRequest",
-    "ClaimRequest",
-    "CompleteItem",
-    "CompleteRequest",
-    "EditRequest",
-    "FailItem",
-    "FailRequest",
-    "HeartbeatItem",
-    "HeartbeatRequest",
-    "JobRequest",
-    "PauseRequest",
-    "QueueRequest",
-    "RetryPolicy",
-    "TenantRequest",
-];
 
 /// The description's frame; the routes fill it.
 #[derive(utoipa::OpenApi)]
@@ -61,24 +37,50 @@ pub(super) fn document(mut api: OpenApi) -> String {
     api.info.description = Some(INTRODUCTION.to_owned());
     env!("CARGO_PKG_VERSION").clone_into(&mut api.info.version);
     if let Some(components) = &mut api.components {
-        let answers = components.schemas.iter_mut().filter(|(name, _)| !REQUESTS.contains(&name.as_str()));
-        answers.for_each(|(_, schema)| require_all(schema));
+        components.schemas.values_mut().for_each(require_all);
+        components.schemas.get_mut("JobTarget").into_iter().for_each(close_variants);
     }
-    for item in api.paths.paths.values_mut() {
-        operations(item).for_each(name_requests);
+    for operation in api.paths.paths.values_mut().flat_map(operations) {
+        name_requests(operation);
+        leave_out_body(operation);
     }
     api.to_json().unwrap_or_default()
 }
 
-/// Makes every property of an answer a required one.
+/// Makes every property of an answer a required one. What requests are made of
+/// is known by its being closed.
 fn require_all(schema: &mut RefOr<Schema>) {
     match schema {
-        RefOr::T(Schema::Object(object)) => {
+        RefOr::T(Schema::Object(object)) if object.additional_properties.is_none() => {
             let all: BTreeSet<String> = object.properties.keys().cloned().collect();
             object.required = all.into_iter().collect();
         }
         RefOr::T(Schema::AllOf(all)) => all.items.iter_mut().for_each(require_all),
         _ => {}
+    }
+}
+
+/// A derive closes a struct, and leaves the variants of an enum open.
+fn close_variants(schema: &mut RefOr<Schema>) {
+    let RefOr::T(Schema::OneOf(one_of)) = schema else { return };
+    for item in &mut one_of.items {
+        if let RefOr::T(Schema::Object(object)) = item {
+            object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+        }
+    }
+}
+
+/// A body that may be left out is derived as one that may be `null`.
+fn leave_out_body(operation: &mut Operation) {
+    let Some(RefOr::T(body)) = &mut operation.request_body else { return };
+    body.required = Some(Required::True);
+    for content in body.content.values_mut() {
+        let RefOr::T(content) = content else { continue };
+        if let Some(RefOr::T(Schema::OneOf(one_of))) = &content.schema {
+            let sent = one_of.items.iter().find(|item| matches!(item, RefOr::Ref(_))).cloned();
+            content.schema = sent;
+            body.required = Some(Required::False);
+        }
     }
 }
 

@@ -35,7 +35,9 @@ impl QueueStore for MemoryStore {
     async fn put(&self, name: &QueueName, settings: &QueueSettings, _now: Timestamp) -> StoreResult<Queue> {
         let mut state = self.state();
         // The bucket stays: settings that are put again must not fill it.
-        state.queues.entry(name.clone()).or_default().settings = settings.clone();
+        state.resettle(|state| {
+            state.queues.entry(name.clone()).or_default().settings = settings.clone();
+        });
         Ok(Queue { name: name.clone(), settings: settings.clone() })
     }
 

@@ -302,6 +302,31 @@ impl State {
         rivals.map(|(_, lane)| lane.virtual_us).min()
     }
 
+    /// Changes settings. Lanes that this lets go begin at the least virtual time of
+    /// those that competed meanwhile: what they missed is not made up.
+    pub(super) fn resettle<T>(&mut self, change: impl FnOnce(&mut Self) -> T) -> T {
+        let due = |(_, lane): &(&LaneKey, &LaneRow)| !lane.due.is_empty();
+        let mut held = Vec::new();
+        let mut least: BTreeMap<(QueueName, Option<Kind>), i64> = BTreeMap::new();
+        for (key, lane) in self.lanes.iter().filter(due) {
+            if self.room(key) == 0 {
+                held.push(key.clone());
+            } else {
+                let least = least.entry((key.queue.clone(), key.route.clone())).or_insert(lane.virtual_us);
+                *least = lane.virtual_us.min(*least);
+            }
+        }
+        let answer = change(self);
+        held.retain(|key| self.room(key) > 0);
+        for key in held {
+            let least = least.get(&(key.queue.clone(), key.route.clone()));
+            if let (Some(lane), Some(least)) = (self.lanes.get_mut(&key), least) {
+                lane.virtual_us = lane.virtual_us.max(*least);
+            }
+        }
+        answer
+    }
+
     /// How many more jobs of a lane its tenant's pause and limits allow to run.
     pub(super) fn room(&self, key: &LaneKey) -> u32 {
         if self.tenants.get(&key.tenant).is_some_and(|tenant| tenant.settings.paused) {

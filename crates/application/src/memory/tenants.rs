@@ -29,9 +29,11 @@ impl TenantStore for MemoryStore {
 
     async fn put(&self, slug: &TenantSlug, settings: &TenantSettings, now: Timestamp) -> StoreResult<Tenant> {
         let mut state = self.state();
-        let tenant = state.ensure_tenant(slug, now);
-        tenant.settings = settings.clone();
-        tenant.updated_at = now;
-        Ok(tenant.clone())
+        Ok(state.resettle(|state| {
+            let tenant = state.ensure_tenant(slug, now);
+            tenant.settings = settings.clone();
+            tenant.updated_at = now;
+            tenant.clone()
+        }))
     }
 }

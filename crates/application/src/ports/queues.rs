@@ -30,6 +30,8 @@ pub trait QueueStore: Send + Sync {
 
     /// Sets what an operator sets, and makes the queue if it does not exist.
     /// When this returns, no later claim starts a job against the new settings.
+    /// Lanes that a lifted pause or limit lets go begin at the least virtual time
+    /// of those that competed meanwhile: what they missed is not made up.
     async fn put(&self, name: &QueueName, settings: &QueueSettings, now: Timestamp) -> StoreResult<Queue>;
 
     /// How full the queues are, by name.

@@ -20,5 +20,7 @@ pub trait TenantStore: Send + Sync {
 
     /// Sets what an operator sets, and makes the tenant if it does not exist.
     /// When this returns, no later claim starts a job against the new settings.
+    /// Lanes that a lifted pause or limit lets go begin at the least virtual time
+    /// of those that competed meanwhile: what they missed is not made up.
     async fn put(&self, slug: &TenantSlug, settings: &TenantSettings, now: Timestamp) -> StoreResult<Tenant>;
 }

@@ -78,7 +78,7 @@ pub(super) fn of_body(value: Value<'_>, path: &Path<'_>, faults: &mut Faults) ->
     let mut object = Object::open(value, path, faults)?;
     let state =
         |value: Value<'_>, path: &Path<'_>, faults: &mut Faults| decode::choice(STATES)(value, path, faults);
-    let states = object.optional("state", decode::list(STATES.len(), state));
+    let states = object.optional("state", decode::list(0..=STATES.len(), state));
     let filter = JobFilter {
         states: in_order(states.unwrap_or_default()),
         queue: object.optional("queue", decode::made(QueueName::new)),

@@ -64,8 +64,8 @@ fn http(object: &mut Object<'_, '_, '_>) -> Option<HttpTarget> {
     let url = object.required("url", decode::made(url));
     let method = object.optional("method", decode::choice(methods)).unwrap_or_default();
     let headers = object.optional("headers", decode::strings(MAX_HEADERS, header)).unwrap_or_default();
-    let permanent = object.optional("permanent_statuses", decode::list(MAX_STATUSES, status));
-    let retryable = object.optional("retryable_statuses", decode::list(MAX_STATUSES, status));
+    let permanent = object.optional("permanent_statuses", decode::list(0..=MAX_STATUSES, status));
+    let retryable = object.optional("retryable_statuses", decode::list(0..=MAX_STATUSES, status));
     Some(HttpTarget {
         url: url?,
         method,

@@ -58,13 +58,10 @@ pub(super) fn batch(value: Value<'_>, faults: &mut Faults) -> Option<Batch> {
     let mut dependencies = Vec::new();
     let wishes = object.required(
         "jobs",
-        decode::list(MAX_BATCH, |value, path, faults| {
+        decode::list(1..=MAX_BATCH, |value, path, faults| {
             one_of_batch(value, path, faults, &mut refs, &mut dependencies)
         }),
     );
-    if wishes.as_ref().is_some_and(Vec::is_empty) {
-        object.fault("jobs", "must have at least one element");
-    }
     object.close();
     wishes.map(|wishes| Batch { wishes, dependencies })
 }

@@ -30,7 +30,7 @@ impl<'a, 'p, 'f> Object<'a, 'p, 'f> {
     pub(crate) fn raw(&mut self, key: &'static str) -> Option<Value<'a>> {
         self.known.push(key);
         let index = self.members.iter().position(|(name, _)| name == key)?;
-        Some(self.members.swap_remove(index).1)
+        Some(self.members.remove(index).1)
     }
 
     /// The field `key`, if it is there and not `null`.
@@ -213,9 +213,9 @@ pub(crate) mod decode {
         }
     }
 
-    /// An array of at most `most` elements. Elements with faults are left out.
+    /// An array of so many elements. Elements with faults are left out.
     pub(crate) fn list<'a, T>(
-        most: usize,
+        range: RangeInclusive<usize>,
         mut read: impl FnMut(Value<'a>, &Path<'_>, &mut Faults) -> Option<T>,
     ) -> impl FnOnce(Value<'a>, &Path<'_>, &mut Faults) -> Option<Vec<T>> {
         move |value, path, faults| {
@@ -223,8 +223,9 @@ pub(crate) mod decode {
                 Shape::Array(elements) => elements,
                 other => return wrong(&other, "an array", path, faults),
             };
-            if elements.len() > most {
-                faults.at(path, format!("must have at most {most} elements"));
+            if !range.contains(&elements.len()) {
+                let (from, to) = (range.start(), range.end());
+                faults.at(path, format!("must have {from} to {to} elements, not {}", elements.len()));
                 return None;
             }
             let read = |(index, element)| read(element, &path.index(index), faults);
@@ -274,7 +275,7 @@ mod tests {
             object.required("kind", decode::made(Kind::new));
             number = object.optional("n", decode::whole(1..=9));
             object.optional("at", decode::time);
-            object.optional("names", decode::list(2, decode::text));
+            object.optional("names", decode::list(0..=2, decode::text));
             object.close();
         }
         let told = |fault: Fault| match fault.place {

@@ -47,11 +47,8 @@ fn wish(value: Value<'_>, faults: &mut Faults) -> Option<RemoteClaim> {
         |value: Value<'_>, path: &Path<'_>, faults: &mut Faults| decode::made(Kind::new)(value, path, faults);
     let mut object = Object::open(value, &Path::ROOT, faults)?;
     let worker = object.required("worker_id", decode::made(WorkerName::new));
-    let queues = object.optional("queues", decode::list(MAX_NAMES, queue));
-    let kinds = object.required("kinds", decode::list(MAX_NAMES, kind));
-    if kinds.as_ref().is_some_and(Vec::is_empty) {
-        object.fault("kinds", "must have at least one element");
-    }
+    let queues = object.optional("queues", decode::list(0..=MAX_NAMES, queue));
+    let kinds = object.required("kinds", decode::list(1..=MAX_NAMES, kind));
     let max = object.optional("max", decode::whole(1..=MAX_JOBS)).unwrap_or(1);
     let wait_ms = object.optional("wait_ms", decode::whole(0..=MAX_WAIT_MS)).unwrap_or(0);
     let lease_ms = object.optional("lease_ms", decode::whole(LEASES_MS)).unwrap_or(LEASE_MS);

@@ -33,71 +33,74 @@ fn token(text: &str) -> Result<LeaseToken, &'static str> {
     token.map(|bits| LeaseToken(bits.cast_signed())).ok_or("must have 16 hexadecimal digits in lower case")
 }
 
-fn lease(object: &mut Object<'_, '_, '_>, seen: &mut BTreeSet<JobId>) -> Option<RemoteLease> {
+fn lease(object: &mut Object<'_, '_, '_>) -> Option<RemoteLease> {
     let job = object.required("job_id", decode::uuid).map(JobId);
     let token = object.required("lease_token", decode::made(token));
-    if let Some(job) = job
-        && !seen.insert(job)
-    {
-        object.fault("job_id", "occurs more than once in the request");
-    }
     Some(RemoteLease { job: job?, token: token? })
 }
 
+/// A report: what it tells of each job once, and who is to be answered.
+struct Report<T, R> {
+    /// What is told, of each job what is told first.
+    told: Vec<T>,
+    /// Every entry, and whether it is the first of its job.
+    entries: Vec<(RemoteLease, bool)>,
+    /// What stands beside the entries.
+    rest: R,
+}
+
 /// Reads `items`, each by `one`, and what stands beside them by `rest`.
-fn items<T, R>(
+fn report<T, R>(
     value: Value<'_>,
     faults: &mut Faults,
     mut one: impl FnMut(RemoteLease, &mut Object<'_, '_, '_>) -> Option<T>,
     rest: impl FnOnce(&mut Object<'_, '_, '_>) -> R,
-) -> Option<(Vec<T>, R)> {
-    let mut seen = BTreeSet::new();
+) -> Option<Report<T, R>> {
     let mut read = |value: Value<'_>, path: &Path<'_>, faults: &mut Faults| {
         let mut object = Object::open(value, path, faults)?;
-        let lease = lease(&mut object, &mut seen);
+        let lease = lease(&mut object);
         // Without a lease the other fields are read all the same, for their faults.
         let stand_in = RemoteLease { job: JobId(uuid::Uuid::nil()), token: LeaseToken(0) };
         let item = one(lease.unwrap_or(stand_in), &mut object);
         object.close();
-        item.filter(|_| lease.is_some())
+        Some((lease?, item?))
     };
     let mut object = Object::open(value, &Path::ROOT, faults)?;
-    let list = object.required("items", decode::list(MAX_ITEMS, &mut read));
-    if list.as_ref().is_some_and(Vec::is_empty) {
-        object.fault("items", "must have at least one element");
-    }
+    let list = object.required("items", decode::list(1..=MAX_ITEMS, &mut read));
     let rest = rest(&mut object);
     object.close();
-    list.map(|list| (list, rest))
+    let mut seen = BTreeSet::new();
+    let mut report = Report { told: Vec::new(), entries: Vec::new(), rest };
+    for (lease, item) in list? {
+        let first = seen.insert(lease.job);
+        report.entries.push((lease, first));
+        report.told.extend(first.then_some(item));
+    }
+    Some(report)
 }
 
-fn rejected(lease: RemoteLease, error: ItemError) -> wire::ReportItem {
-    let code = match error {
-        ItemError::StaleLease => "stale_lease",
-    };
-    wire::ReportItem {
-        job_id: lease.job.0,
-        ok: false,
-        code: Some(code.to_owned()),
-        state: None,
-        cancel_requested: None,
-    }
+fn rejected(lease: RemoteLease, code: &str) -> wire::ReportItem {
+    wire::ReportItem { ok: false, code: Some(code.to_owned()), ..accepted(lease) }
 }
 
 fn accepted(lease: RemoteLease) -> wire::ReportItem {
     wire::ReportItem { job_id: lease.job.0, ok: true, code: None, state: None, cancel_requested: None }
 }
 
+/// Answers every entry: the first of each job by its result, another one of the
+/// same job by saying so.
 fn answers<T>(
-    leases: Vec<RemoteLease>,
+    entries: Vec<(RemoteLease, bool)>,
     results: StoreResult<Vec<Result<T, ItemError>>>,
     accept: impl Fn(wire::ReportItem, T) -> wire::ReportItem,
 ) -> Result<Answer<wire::ReportAnswer>, Problem> {
-    let one = |(lease, result)| match result {
-        Ok(value) => accept(accepted(lease), value),
-        Err(error) => rejected(lease, error),
+    let mut results = results?.into_iter();
+    let one = |(lease, first)| match if first { results.next() } else { None } {
+        Some(Ok(value)) => accept(accepted(lease), value),
+        Some(Err(ItemError::StaleLease)) => rejected(lease, "stale_lease"),
+        None => rejected(lease, "duplicate"),
     };
-    let items = leases.into_iter().zip(results?).map(one).collect();
+    let items = entries.into_iter().map(one).collect();
     Ok(Answer(wire::ReportAnswer { items }))
 }
 
@@ -128,17 +131,16 @@ pub(super) async fn extend_leases(
     _: NoQuery,
     body: Body<MAX_BODY>,
 ) -> Result<Answer<wire::ReportAnswer>, Problem> {
-    let (leases, lease_ms) = body.read(|value, faults| {
-        items(
+    let Report { told, entries, rest: lease_ms } = body.read(|value, faults| {
+        report(
             value,
             faults,
             |lease, _| Some(lease),
             |object| object.optional("lease_ms", decode::whole(LEASES_MS)).unwrap_or(LEASE_MS),
         )
     })?;
-    let asked = leases.clone();
-    let results = detached(async move { state.work.heartbeat(&caller, &asked, lease_ms).await }).await?;
-    answers(leases, results, |item, cancel| wire::ReportItem { cancel_requested: Some(cancel), ..item })
+    let results = detached(async move { state.work.heartbeat(&caller, &told, lease_ms).await }).await?;
+    answers(entries, results, |item, cancel| wire::ReportItem { cancel_requested: Some(cancel), ..item })
 }
 
 /// Report attempts that ended well
@@ -163,10 +165,9 @@ pub(super) async fn complete_jobs(
         let result: Option<Json> = object.optional("result", decode::document(MAX_DOCUMENT));
         Some((lease, result))
     };
-    let (ends, ()) = body.read(|value, faults| items(value, faults, one, |_| ()))?;
-    let leases = ends.iter().map(|(lease, _)| *lease).collect();
-    let results = detached(async move { state.work.complete(&caller, ends).await }).await?;
-    answers(leases, results, settled)
+    let Report { told, entries, .. } = body.read(|value, faults| report(value, faults, one, |_| ()))?;
+    let results = detached(async move { state.work.complete(&caller, told).await }).await?;
+    answers(entries, results, settled)
 }
 
 fn attempt_error(value: Value<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<AttemptError> {
@@ -204,10 +205,9 @@ pub(super) async fn fail_jobs(
         let retry_after_ms = object.optional("retry_after_ms", decode::whole(0..=longest));
         Some(RemoteFailure { lease, error: error?, permanent, retry_after_ms })
     };
-    let (failures, ()) = body.read(|value, faults| items(value, faults, one, |_| ()))?;
-    let leases = failures.iter().map(|failure| failure.lease).collect();
-    let results = detached(async move { state.work.fail(&caller, failures).await }).await?;
-    answers(leases, results, settled)
+    let Report { told, entries, .. } = body.read(|value, faults| report(value, faults, one, |_| ()))?;
+    let results = detached(async move { state.work.fail(&caller, told).await }).await?;
+    answers(entries, results, settled)
 }
 
 /// Report how far attempts are
@@ -234,8 +234,7 @@ pub(super) async fn report_progress(
         let progress = Progress { percent: percent? as u8, message, succeeded, failed };
         Some(RemoteProgress { lease, progress })
     };
-    let (reports, ()) = body.read(|value, faults| items(value, faults, one, |_| ()))?;
-    let leases = reports.iter().map(|report| report.lease).collect();
-    let results = detached(async move { state.work.progress(&caller, reports).await }).await?;
-    answers(leases, results, |item, ()| item)
+    let Report { told, entries, .. } = body.read(|value, faults| report(value, faults, one, |_| ()))?;
+    let results = detached(async move { state.work.progress(&caller, told).await }).await?;
+    answers(entries, results, |item, ()| item)
 }

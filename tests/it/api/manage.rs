@@ -1,0 +1,97 @@
+//! Queues, tenants, workers, health and the pages.
+
+use axum::body::Body;
+use axum::http::Request;
+use serde_json::json;
+
+use super::Api;
+
+#[tokio::test]
+async fn a_queue_is_set_held_and_released() {
+    let api = Api::new();
+    let path = "/v1/admin/queues/mail%2Feu";
+    assert_eq!(api.get(path).await.problem(404).0, "not_found");
+    assert_eq!(api.act(&format!("{path}/pause")).await.problem(404).0, "not_found");
+    let limits = json!({ "max_running": 5, "rate_limit": {"limit": 10, "period_ms": 1000} });
+    let queue = api.put(path, limits).await.expect(200);
+    insta::assert_snapshot!("queue", serde_json::to_string_pretty(&queue).unwrap());
+    api.job(json!({ "kind": "k", "queue": "mail/eu" })).await;
+    let hold = json!({ "reason": "down", "until": "2026-02-01T00:00:00Z" });
+    let held = api.post(&format!("{path}/pause"), hold).await.expect(200);
+    assert_eq!(
+        (&held["paused"], &held["pause"]["reason"], &held["depth"]["PENDING"]),
+        (&json!(true), &json!("down"), &json!(1))
+    );
+    let kept = api.put(path, json!({})).await.expect(200);
+    assert_eq!((&kept["max_running"], &kept["paused"]), (&json!(null), &json!(true)));
+    let free = api.act(&format!("{path}/resume")).await.expect(200);
+    assert_eq!((&free["paused"], &free["pause"]), (&json!(false), &json!(null)));
+    let list = api.get("/v1/admin/queues").await.expect(200);
+    assert!(list["items"].as_array().unwrap().iter().any(|queue| queue["name"] == "mail/eu"));
+    assert_eq!(
+        api.put(path, json!({ "max_running": 0, "paused": "no" })).await.problem(422).1,
+        ["#/max_running", "#/paused"]
+    );
+}
+
+#[tokio::test]
+async fn a_tenant_is_set() {
+    let api = Api::new();
+    let wish = json!({ "attributes": {"plan": "pro"}, "weight": 3, "max_backlog": 1 });
+    let tenant = api.put("/v1/admin/tenants/acme", wish).await.expect(200);
+    insta::assert_snapshot!("tenant", serde_json::to_string_pretty(&tenant).unwrap());
+    assert_eq!(api.get("/v1/admin/tenants/acme").await.expect(200), tenant);
+    assert_eq!(api.get("/v1/admin/tenants/Acme").await.problem(404).0, "not_found");
+    let first = api.get("/v1/admin/tenants?limit=1").await.expect(200);
+    let next = first["next_cursor"].as_str().unwrap();
+    let second = api.get(&format!("/v1/admin/tenants?limit=1&cursor={next}")).await.expect(200);
+    assert_eq!(
+        (&first["items"][0]["slug"], &second["items"][0]["slug"]),
+        (&json!("acme"), &json!("default"))
+    );
+    let submit = || {
+        let request = Request::post("/v1/jobs").header("taskflow-tenant", "acme");
+        request.header("content-type", "application/json").body(Body::from(r#"{"kind":"k"}"#)).unwrap()
+    };
+    api.request(submit()).await.expect(201);
+    let full = api.request(submit()).await;
+    assert_eq!(full.problem(429).0, "backlog_full");
+    assert!(full.headers.contains_key("retry-after"));
+    let bad = json!({ "attributes": [], "weight": 0 });
+    assert_eq!(api.put("/v1/admin/tenants/acme", bad).await.problem(422).1, ["#/attributes", "#/weight"]);
+}
+
+#[tokio::test]
+async fn workers_are_listed() {
+    let api = Api::new();
+    api.post("/v1/worker/claim", json!({ "worker_id": "w1", "kinds": ["k"], "max": 3 })).await.expect(200);
+    let list = api.get("/v1/admin/workers").await.expect(200);
+    insta::assert_snapshot!("workers", serde_json::to_string_pretty(&list).unwrap());
+}
+
+#[tokio::test]
+async fn the_process_answers_for_itself() {
+    let api = Api::new();
+    assert_eq!(api.get("/health/live").await.expect(200), json!({ "status": "ok" }));
+    assert_eq!(api.get("/health/ready").await.expect(200), json!({ "status": "ok" }));
+    assert_eq!(api.get("/metrics").await.status, 200);
+    for page in ["/", "/docs"] {
+        let reply = api.get(page).await;
+        assert_eq!(reply.status, 200);
+        assert!(reply.headers["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'"));
+    }
+    let script = api.get("/docs/rapidoc-min.js").await;
+    assert_eq!((script.status.as_u16(), script.headers.get("content-encoding")), (200, None));
+}
+
+#[tokio::test]
+async fn a_request_has_a_name() {
+    let api = Api::new();
+    let named =
+        |id: &str| Request::get("/v1/nothing").header("x-request-id", id).body(Body::empty()).unwrap();
+    let reply = api.request(named("mine-1")).await;
+    assert_eq!(reply.headers["x-request-id"], "mine-1");
+    assert_eq!(reply.problem(404).0, "not_found");
+    let reply = api.request(named("not harmless")).await;
+    assert_eq!(reply.headers["x-request-id"].len(), 32);
+}

@@ -1,0 +1,141 @@
+//! The HTTP API over the stores in memory: the same router as in production,
+//! called without a network, with a clock that stands still.
+
+mod jobs;
+mod malformed;
+mod manage;
+mod openapi;
+mod work;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use serde_json::{Value, json};
+use taskflow_adapters::rest::{ApiState, router};
+use taskflow_application::World;
+use taskflow_application::jobs::Jobs;
+use taskflow_application::memory::{LocalWakeups, ManualClock, MemoryStore, SeededIds, SeededJitter};
+use taskflow_application::queues::Queues;
+use taskflow_application::tenants::Tenants;
+use taskflow_application::work::Work;
+use taskflow_domain::Timestamp;
+use tower::ServiceExt;
+
+/// 2026-01-31T09:30:00Z.
+const NOW: i64 = 1_769_851_800_000_000;
+
+/// The API, with the world behind it.
+struct Api {
+    router: Router,
+    world: World,
+    clock: Arc<ManualClock>,
+}
+
+/// An answer.
+struct Reply {
+    status: StatusCode,
+    headers: HeaderMap,
+    text: String,
+}
+
+impl Reply {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {}", self.text))
+    }
+
+    /// The body of an answer with that status.
+    fn expect(&self, status: u16) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text);
+        self.json()
+    }
+
+    /// The code and the pointers of a problem with that status.
+    fn problem(&self, status: u16) -> (String, Vec<String>) {
+        let body = self.expect(status);
+        assert_eq!(self.headers["content-type"], "application/problem+json");
+        assert_eq!(body["status"], status);
+        let id = self.headers["x-request-id"].to_str().unwrap();
+        assert_eq!(body["instance"], format!("urn:taskflow:request:{id}"));
+        let code = body["code"].as_str().unwrap().to_owned();
+        assert_eq!(body["type"], format!("urn:taskflow:problem:{code}"));
+        let errors = body["errors"].as_array().unwrap();
+        let pointer = |error: &Value| error["pointer"].as_str().unwrap().to_owned();
+        (code, errors.iter().map(pointer).collect())
+    }
+}
+
+impl Api {
+    fn new() -> Self {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_micros(NOW)));
+        let world = World {
+            stores: MemoryStore::stores(),
+            clock: clock.clone(),
+            ids: Arc::new(SeededIds::new(1)),
+            jitter: Arc::new(SeededJitter::new(1)),
+            wakeups: Arc::new(LocalWakeups::default()),
+        };
+        let state = ApiState::new(
+            Jobs::new(world.clone()),
+            Work::new(world.clone()),
+            Queues::new(world.clone()),
+            Tenants::new(world.clone()),
+            world.ids.clone(),
+        );
+        Self { router: router(state), world, clock }
+    }
+
+    async fn request(&self, request: Request<Body>) -> Reply {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = to_bytes(body, usize::MAX).await.unwrap();
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        Reply { status: parts.status, headers: parts.headers, text }
+    }
+
+    /// A request with a JSON body of any bytes.
+    async fn raw(&self, method: Method, path: &str, body: impl Into<Body>) -> Reply {
+        let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+        self.request(request.body(body.into()).unwrap()).await
+    }
+
+    async fn get(&self, path: &str) -> Reply {
+        self.request(Request::get(path).body(Body::empty()).unwrap()).await
+    }
+
+    async fn post(&self, path: &str, body: Value) -> Reply {
+        self.raw(Method::POST, path, body.to_string()).await
+    }
+
+    async fn put(&self, path: &str, body: Value) -> Reply {
+        self.raw(Method::PUT, path, body.to_string()).await
+    }
+
+    async fn patch(&self, path: &str, body: Value) -> Reply {
+        self.raw(Method::PATCH, path, body.to_string()).await
+    }
+
+    /// A POST without body and type.
+    async fn act(&self, path: &str) -> Reply {
+        self.request(Request::post(path).body(Body::empty()).unwrap()).await
+    }
+
+    /// The id of a new job.
+    async fn job(&self, body: Value) -> String {
+        self.post("/v1/jobs", body).await.expect(201)["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Claims one job of `kind`: its id and its token.
+    async fn claim(&self, kind: &str) -> (String, String) {
+        let body = json!({ "worker_id": "w1", "kinds": [kind] });
+        let answer = self.post("/v1/worker/claim", body).await.expect(200);
+        let item = &answer["items"][0];
+        (item["id"].as_str().unwrap().to_owned(), item["lease_token"].as_str().unwrap().to_owned())
+    }
+
+    /// How many jobs there are.
+    async fn count(&self) -> usize {
+        self.get("/v1/jobs?limit=500").await.expect(200)["items"].as_array().unwrap().len()
+    }
+}
