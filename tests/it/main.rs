@@ -3,6 +3,8 @@
 
 mod api;
 mod contract_memory;
+mod docs;
+mod e2e;
 mod harness;
 mod postgres;
 mod sqlite;

@@ -77,7 +77,10 @@ impl Launch {
     pub fn spawn(mut self) -> Result<Process> {
         let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
         if self.listens {
-            self.environment.push(("TASKFLOW_LISTEN".to_owned(), format!("127.0.0.1:{port}")));
+            // The worker has a listener of its own, for its health.
+            for name in ["TASKFLOW_LISTEN", "TASKFLOW_WORKER_LISTEN"] {
+                self.environment.push((name.to_owned(), format!("127.0.0.1:{port}")));
+            }
         }
         let mut command = self.command()?;
         let mut child = command.spawn().with_context(|| format!("cannot run {command:?}"))?;

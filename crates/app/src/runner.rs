@@ -8,16 +8,17 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use metrics::counter;
 use taskflow_adapters::telemetry::LOOP_RUNS;
 use taskflow_application::maintain::Step;
-use taskflow_application::ports::{Clock, StoreResult};
+use taskflow_application::ports::{Clock, StoreError, StoreResult};
 use taskflow_domain::Timestamp;
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -25,17 +26,6 @@ use tokio_util::task::TaskTracker;
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 /// The longest wait after a step that failed: a database that is back is noticed within it.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
-
-/// How a loop is doing.
-#[derive(Clone, Debug)]
-pub(crate) struct LoopStatus {
-    /// When its last step began.
-    pub(crate) last_run: Timestamp,
-    /// How long that took.
-    pub(crate) took: Duration,
-    /// Why it failed, if it did.
-    pub(crate) error: Option<String>,
-}
 
 /// When a loop runs besides the times that its step asks for.
 pub(crate) struct Rhythm {
@@ -51,17 +41,13 @@ pub(crate) struct Runner {
     clock: Arc<dyn Clock>,
     shutdown: CancellationToken,
     tasks: TaskTracker,
-    status: Arc<Mutex<BTreeMap<&'static str, LoopStatus>>>,
+    /// Why the last step of a loop failed, of those whose did.
+    failures: Arc<Mutex<BTreeMap<&'static str, String>>>,
 }
 
 impl Runner {
     pub(crate) fn new(clock: Arc<dyn Clock>, shutdown: CancellationToken) -> Self {
-        Self { clock, shutdown, tasks: TaskTracker::new(), status: Arc::default() }
-    }
-
-    /// How the loops are doing, by name.
-    pub(crate) fn status(&self) -> BTreeMap<&'static str, LoopStatus> {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        Self { clock, shutdown, tasks: TaskTracker::new(), failures: Arc::default() }
     }
 
     /// Starts a loop.
@@ -98,11 +84,8 @@ impl Runner {
             if let Some(news) = &mut rhythm.news {
                 news.borrow_and_update();
             }
-            let last_run = self.clock.now();
-            let begun = Instant::now();
-            let outcome = step().await;
-            let error = outcome.as_ref().err().map(ToString::to_string);
-            self.note(name, LoopStatus { last_run, took: begun.elapsed(), error });
+            let outcome = guarded(step()).await;
+            self.note(name, outcome.as_ref().err().map(ToString::to_string));
             match outcome {
                 Ok(Step { more: true, .. }) => backoff = FIRST_BACKOFF,
                 Ok(Step { next, .. }) => {
@@ -117,16 +100,22 @@ impl Runner {
         }
     }
 
-    fn note(&self, name: &'static str, status: LoopStatus) {
-        let outcome = if status.error.is_some() { "error" } else { "ok" };
+    fn note(&self, name: &'static str, failure: Option<String>) {
+        let outcome = if failure.is_some() { "error" } else { "ok" };
         counter!(LOOP_RUNS, "loop" => name, "outcome" => outcome).increment(1);
-        let mut all = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = all.insert(name, status.clone()).and_then(|status| status.error);
-        // Once when it begins and once when it ends, not at every try.
-        match (before, status.error) {
-            (None, Some(error)) => tracing::error!(loop.name = name, error, "a loop fails and tries again"),
-            (Some(_), None) => tracing::info!(loop.name = name, "a loop works again"),
-            _ => {}
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        // Told once when it begins and once when it ends, not at every try.
+        match failure {
+            Some(error) => {
+                if failures.insert(name, error.clone()).is_none() {
+                    tracing::error!(loop.name = name, error, "a loop fails and tries again");
+                }
+            }
+            None => {
+                if failures.remove(name).is_some() {
+                    tracing::info!(loop.name = name, "a loop works again");
+                }
+            }
         }
     }
 
@@ -144,5 +133,105 @@ impl Runner {
                 }
             }
         }
+    }
+}
+
+/// A step that panics is one that failed: the next one may do better, and the
+/// other loops are not its concern. What a step shares it shares through the
+/// database and through values that are replaced as a whole.
+async fn guarded(step: impl Future<Output = StoreResult<Step>>) -> StoreResult<Step> {
+    let outcome = AssertUnwindSafe(step).catch_unwind().await;
+    outcome.unwrap_or_else(|_| Err(StoreError::Rejected("the step panicked".to_owned())))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use taskflow_adapters::system::SystemClock;
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_hours(1);
+
+    struct Fixture {
+        runner: Runner,
+        runs: Arc<AtomicUsize>,
+        shutdown: CancellationToken,
+    }
+
+    fn fixture() -> Fixture {
+        let shutdown = CancellationToken::new();
+        let runner = Runner::new(Arc::new(SystemClock::new()), shutdown.clone());
+        Fixture { runner, runs: Arc::default(), shutdown }
+    }
+
+    impl Fixture {
+        /// Starts a loop whose runs answer in turn by their number, counted from 0.
+        fn start(&self, rhythm: Rhythm, step: fn(usize) -> StoreResult<Step>) {
+            let runs = Arc::clone(&self.runs);
+            self.runner.start("tested", rhythm, move || {
+                let number = runs.fetch_add(1, Ordering::SeqCst);
+                async move { step(number) }
+            });
+        }
+
+        fn failure(&self) -> Option<String> {
+            self.runner.failures.lock().unwrap().get("tested").cloned()
+        }
+
+        async fn runs_after(&self, wait: Duration) -> usize {
+            tokio::time::sleep(wait).await;
+            self.runs.load(Ordering::SeqCst)
+        }
+    }
+
+    fn every(period: Duration) -> Rhythm {
+        Rhythm { period, news: None }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_runs_at_its_period_and_again_while_there_is_more() {
+        let fixture = fixture();
+        fixture.start(every(HOUR), |number| Ok(Step { more: number < 2, ..Step::default() }));
+        assert_eq!(fixture.runs_after(HOUR / 2).await, 3);
+        assert_eq!(fixture.runs_after(HOUR).await, 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failing_step_is_tried_again_with_growing_waits() {
+        let fixture = fixture();
+        fixture.start(every(HOUR), |number| match number {
+            0..5 => Err(StoreError::Unavailable("away".into())),
+            5 => panic!("a fault in the program"),
+            _ => Ok(Step::default()),
+        });
+        // 0.2 + 0.4 + 0.8 + 1.6 seconds of waiting, and then 2 each time.
+        assert_eq!(fixture.runs_after(Duration::from_millis(2_900)).await, 4);
+        assert!(fixture.failure().is_some_and(|why| why.contains("away")));
+        assert_eq!(fixture.runs_after(Duration::from_secs(10)).await, 7);
+        assert_eq!(fixture.failure(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn news_wakes_it() {
+        let fixture = fixture();
+        let (tell, news) = watch::channel(0);
+        fixture.start(Rhythm { period: HOUR, news: Some(news) }, |_| Ok(Step::default()));
+        assert_eq!(fixture.runs_after(Duration::from_secs(1)).await, 1);
+        tell.send_modify(|count| *count += 1);
+        assert_eq!(fixture.runs_after(Duration::from_millis(1)).await, 2);
+        drop(tell);
+        assert_eq!(fixture.runs_after(3 * HOUR).await, 4, "without news the period counts");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn loops_end_at_shutdown() {
+        let fixture = fixture();
+        fixture.start(every(HOUR), |_| Ok(Step::default()));
+        fixture.runs_after(Duration::from_secs(1)).await;
+        fixture.shutdown.cancel();
+        fixture.runner.ended().await;
+        assert_eq!(fixture.runs_after(2 * HOUR).await, 1);
     }
 }

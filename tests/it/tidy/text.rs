@@ -82,6 +82,17 @@ fn the_environment_is_read_in_one_place() {
     none("only the configuration reads the environment", &find(&["env::var", "env::vars"], elsewhere));
 }
 
+#[test]
+fn metrics_are_named_in_one_place() {
+    let prefixes = ["!(\"taskflow_", "= \"taskflow_"];
+    let elsewhere = |source: &Source| {
+        source.path != "crates/application/src/meter.rs"
+            && source.path != "crates/adapters/src/telemetry/mod.rs"
+            && !is_test(source)
+    };
+    none("metrics are named where the catalogue finds them", &find(&prefixes, elsewhere));
+}
+
 /// Every line of the chosen files that contains one of the texts.
 fn find(texts: &[&str], chosen: impl Fn(&Source) -> bool) -> Vec<String> {
     let mut findings = Vec::new();

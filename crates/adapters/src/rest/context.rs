@@ -15,16 +15,12 @@ use tracing::field::Empty;
 
 use super::ApiState;
 use super::problem::{Code, Problem};
+use crate::telemetry::{HTTP_REQUESTS, HTTP_SECONDS};
 
 /// A longer request target is refused.
 pub(super) const MAX_URI: usize = 8 * 1024;
 /// More bytes of names and values of headers are refused.
 pub(super) const MAX_HEADERS: usize = 16 * 1024;
-
-/// Requests answered, by `method`, `route` and `status`.
-const REQUESTS: &str = "taskflow_http_requests_total";
-/// Seconds until the answer began, by `method` and `route`.
-const DURATION: &str = "taskflow_http_request_duration_seconds";
 
 /// The header that names a request.
 const REQUEST_ID: &str = "x-request-id";
@@ -88,9 +84,9 @@ pub(super) async fn context(State(state): State<ApiState>, request: Request, nex
     span.record("http.response.status_code", status.as_u16());
     let route = route.to_owned();
     let method = method_label(&method);
-    counter!(REQUESTS, "method" => method, "route" => route.clone(), "status" => status.as_str().to_owned())
+    counter!(HTTP_REQUESTS, "method" => method, "route" => route.clone(), "status" => status.as_str().to_owned())
         .increment(1);
-    histogram!(DURATION, "method" => method, "route" => route).record(begun.elapsed().as_secs_f64());
+    histogram!(HTTP_SECONDS, "method" => method, "route" => route).record(begun.elapsed().as_secs_f64());
     span.in_scope(|| tracing::debug!("request answered"));
     response
 }

@@ -91,9 +91,17 @@ impl ApiState {
 pub fn router(mut state: ApiState) -> Router {
     let (described, api) = described().split_for_parts();
     state.description = openapi::document(api).into();
-    described
-        .merge(health::routes())
-        .merge(docs::routes())
+    framed(described.merge(health::routes()).merge(docs::routes()), state)
+}
+
+/// Health and metrics alone, for a process that serves no API.
+pub fn health_router(state: ApiState) -> Router {
+    framed(health::routes(), state)
+}
+
+/// The routes, and around them what is the same for all requests.
+fn framed(routes: Router<ApiState>, state: ApiState) -> Router {
+    routes
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(CatchPanicLayer::custom(|cause: Box<dyn Any + Send>| -> Response {

@@ -166,3 +166,106 @@ fn builder(limits: ServerLimits) -> auto::Builder<TokioExecutor> {
         .max_header_list_size(MAX_HEAD);
     builder
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    struct Fixture {
+        address: std::net::SocketAddr,
+        stop: CancellationToken,
+        served: tokio::task::JoinHandle<()>,
+        entered: Arc<Notify>,
+        leave: Arc<Notify>,
+    }
+
+    async fn start(limits: ServerLimits) -> Fixture {
+        let (entered, leave) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let waits = (Arc::clone(&entered), Arc::clone(&leave));
+        let slow = move || async move {
+            waits.0.notify_one();
+            waits.1.notified().await;
+            "slow"
+        };
+        let router = Router::new()
+            .route("/", axum::routing::get(|| async { "quick" }))
+            .route("/slow", axum::routing::get(slow));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let served = tokio::spawn(serve(listener, router, limits, stop.clone()));
+        Fixture { address, stop, served, entered, leave }
+    }
+
+    fn limits(header_ms: u64, drain_ms: u64) -> ServerLimits {
+        ServerLimits {
+            connections: 2,
+            header_timeout: Duration::from_millis(header_ms),
+            drain: Duration::from_millis(drain_ms),
+        }
+    }
+
+    async fn ask(address: std::net::SocketAddr, text: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        stream
+    }
+
+    /// All that comes until the server closes.
+    async fn rest(mut stream: TcpStream) -> String {
+        let mut text = Vec::new();
+        // A connection that is cut off may be reset.
+        let _ = stream.read_to_end(&mut text).await;
+        String::from_utf8(text).unwrap()
+    }
+
+    #[tokio::test]
+    async fn slow_and_silent_clients_are_dropped() {
+        let server = start(limits(50, 1_000)).await;
+        for head in ["", "P", "PRI * HTTP/2.0", "GET / HTTP/1.1\r\nHost: a\r\n"] {
+            let answer = rest(ask(server.address, head).await).await;
+            assert!(!answer.contains("200 OK"), "{head:?}: {answer}");
+        }
+        let answer = rest(ask(server.address, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await).await;
+        assert!(answer.contains("200 OK") && answer.ends_with("quick"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn open_requests_are_finished() {
+        let server = start(limits(5_000, 5_000)).await;
+        let stream = ask(server.address, "GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let idle = ask(server.address, "").await;
+        server.entered.notified().await;
+        server.stop.cancel();
+        assert_eq!(rest(idle).await, "", "a connection without a request is closed");
+        server.leave.notify_one();
+        let answer = rest(stream).await;
+        assert!(answer.ends_with("slow"), "{answer}");
+        server.served.await.unwrap();
+        assert!(TcpStream::connect(server.address).await.is_err(), "the listener is closed");
+    }
+
+    #[tokio::test]
+    async fn what_outlives_the_drain_is_cut_off() {
+        let server = start(limits(5_000, 50)).await;
+        let stream = ask(server.address, "GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        server.entered.notified().await;
+        server.stop.cancel();
+        server.served.await.unwrap();
+        assert_eq!(rest(stream).await, "");
+    }
+
+    #[tokio::test]
+    async fn more_connections_wait() {
+        let server = start(limits(5_000, 50)).await;
+        let (one, other) = (ask(server.address, "").await, ask(server.address, "").await);
+        let mut third = ask(server.address, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let early = timeout(Duration::from_millis(100), third.read_u8()).await;
+        assert!(early.is_err(), "there is no place yet");
+        drop((one, other));
+        assert_eq!(third.read_u8().await.unwrap(), b'H');
+    }
+}

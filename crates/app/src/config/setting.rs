@@ -83,21 +83,18 @@ pub(crate) fn flags() -> impl Iterator<Item = Arg> {
 }
 
 fn help(setting: &Setting) -> String {
-    let mut help = setting.help.to_owned();
-    if !setting.env.is_empty() {
-        help += &format!(" [env: {}]", setting.env);
-    }
-    if !setting.default.is_empty() && setting.default != "false" {
-        help += &format!(" [default: {}]", setting.default);
-    }
-    help
+    let Setting { help, env, default, .. } = setting;
+    let env = if env.is_empty() { String::new() } else { format!(" [env: {env}]") };
+    let told = !default.is_empty() && *default != "false";
+    let default = if told { format!(" [default: {default}]") } else { String::new() };
+    format!("{help}{env}{default}")
 }
 
 /// What was given on the command line: the settings' keys and their texts.
 pub(crate) fn given(matches: &ArgMatches) -> Vec<(&'static str, String)> {
     let of = |setting: &&'static Setting| {
-        let said = matches.value_source(setting.key) == Some(ValueSource::CommandLine);
-        if setting.flag.is_empty() || !said {
+        // Asking for an argument that does not exist is an error of the program.
+        if setting.flag.is_empty() || matches.value_source(setting.key) != Some(ValueSource::CommandLine) {
             None
         } else if setting.env.is_empty() {
             Some((setting.key, matches.get_flag(setting.key).to_string()))

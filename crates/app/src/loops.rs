@@ -1,0 +1,134 @@
+//! Which loops a process runs, and in which rhythm.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::gauge;
+use taskflow_adapters::system::SystemClock;
+use taskflow_adapters::telemetry::{
+    CLOCK_OFFSET, DATABASE_CONNECTIONS, DATABASE_UP, LEASES_HELD, Metrics, QUEUE_DEPTH, QUEUE_OLDEST_DUE,
+    UPKEEP, WORKER_SLOTS,
+};
+use taskflow_application::World;
+use taskflow_application::maintain::{Maintain, Step};
+use taskflow_application::ports::{StoreError, StoreResult, Topic};
+use taskflow_domain::JobState;
+use taskflow_worker::WorkerStats;
+use tokio::sync::watch;
+
+use crate::database::Database;
+use crate::runner::{Rhythm, Runner};
+
+/// How often the database is asked whether it answers.
+const HEALTH: Duration = Duration::from_secs(1);
+/// How often the database's clock is read.
+const CLOCK: Duration = Duration::from_secs(30);
+/// How often depths of queues are sampled.
+const DEPTHS: Duration = Duration::from_secs(10);
+/// How often the promoter looks without being told.
+const PROMOTE: Duration = Duration::from_secs(1);
+/// How often old jobs are deleted, and caches compared with the truth.
+const HOUSEKEEPING: Duration = Duration::from_mins(1);
+
+fn every(period: Duration) -> Rhythm {
+    Rhythm { period, news: None }
+}
+
+/// What every process does: knows its database, its clock and its figures.
+pub(crate) fn start_common(runner: &Runner, database: &Database, clock: &SystemClock, figures: &Metrics) {
+    let asked = database.clone();
+    runner.start("health", every(HEALTH), move || {
+        let asked = asked.clone();
+        async move { look(&asked).await }
+    });
+    let (asked, followed) = (database.clone(), clock.clone());
+    runner.start("clock", every(CLOCK), move || {
+        let (asked, followed) = (asked.clone(), followed.clone());
+        async move { follow(&asked, &followed).await }
+    });
+    let figures = figures.clone();
+    runner.start("upkeep", every(UPKEEP), move || {
+        figures.upkeep();
+        std::future::ready(Ok(Step::default()))
+    });
+}
+
+/// What keeps the engine going: any number of processes may do it.
+pub(crate) fn start_engine(runner: &Runner, world: &World, maintain: Arc<Maintain>, lease_ms: u64) {
+    // Often enough to notice an outage of half a lease as what it is.
+    let reap = Duration::from_millis((lease_ms / 10).clamp(200, 1_000));
+    let steps = Arc::clone(&maintain);
+    runner.start("reap", every(reap), move || {
+        let steps = Arc::clone(&steps);
+        async move { steps.reap().await }
+    });
+    let rhythm = Rhythm { period: PROMOTE, news: Some(world.wakeups.listen(Topic::Schedule)) };
+    let steps = Arc::clone(&maintain);
+    runner.start("promote", rhythm, move || {
+        let steps = Arc::clone(&steps);
+        async move { steps.promote().await }
+    });
+    let steps = Arc::clone(&maintain);
+    runner.start("prune", every(HOUSEKEEPING), move || {
+        let steps = Arc::clone(&steps);
+        async move { steps.prune().await }
+    });
+    runner.start("sweep", every(HOUSEKEEPING), move || {
+        let steps = Arc::clone(&maintain);
+        async move { steps.sweep().await.map(|_| Step::default()) }
+    });
+    let world = world.clone();
+    runner.start("depths", every(DEPTHS), move || {
+        let world = world.clone();
+        async move { sample_depths(&world).await }
+    });
+}
+
+/// Shows how busy the worker is whose figures were put last.
+pub(crate) fn start_worker_figures(runner: &Runner) -> watch::Sender<Option<Arc<WorkerStats>>> {
+    let (put, last) = watch::channel(None::<Arc<WorkerStats>>);
+    runner.start("worker_figures", every(HEALTH), move || {
+        if let Some(now) = last.borrow().as_ref().map(|stats| stats.snapshot()) {
+            gauge!(WORKER_SLOTS).set(f64::from(now.slots));
+            gauge!(LEASES_HELD).set(f64::from(now.running) + f64::from(now.unsettled));
+        }
+        std::future::ready(Ok(Step::default()))
+    });
+    put
+}
+
+/// Measures how far this machine's clock is from the database's.
+pub(crate) async fn follow(database: &Database, clock: &SystemClock) -> StoreResult<Step> {
+    let asked = clock.local();
+    if let Some(there) = database.now().await? {
+        let offset_us = clock.adjust(asked, clock.local(), there);
+        gauge!(CLOCK_OFFSET).set(offset_us as f64 / 1e6);
+    }
+    Ok(Step::default())
+}
+
+async fn look(database: &Database) -> StoreResult<Step> {
+    // A server that was frozen answers nothing, not even an error.
+    let asked = tokio::time::timeout(2 * HEALTH, database.ping()).await;
+    let outcome =
+        asked.unwrap_or_else(|_| Err(StoreError::Unavailable("it does not answer in time".to_owned())));
+    gauge!(DATABASE_UP).set(f64::from(u8::from(outcome.is_ok())));
+    let connections = database.connections();
+    gauge!(DATABASE_CONNECTIONS, "state" => "used").set(f64::from(connections.used));
+    gauge!(DATABASE_CONNECTIONS, "state" => "idle").set(f64::from(connections.idle));
+    outcome.map(|()| Step::default())
+}
+
+async fn sample_depths(world: &World) -> StoreResult<Step> {
+    let depths = world.stores.queues.depths().await?;
+    let now = world.clock.now();
+    for depth in depths {
+        let queue = depth.name.as_str();
+        for (state, count) in JobState::ALL.into_iter().zip(depth.by_state) {
+            gauge!(QUEUE_DEPTH, "queue" => queue.to_owned(), "state" => state.as_str()).set(count as f64);
+        }
+        let age_us = depth.oldest_due.map_or(0, |due| now.micros_since(due).max(0));
+        gauge!(QUEUE_OLDEST_DUE, "queue" => queue.to_owned()).set(age_us as f64 / 1e6);
+    }
+    Ok(Step::default())
+}

@@ -1,0 +1,134 @@
+//! A serving process: started in order, stopped in order.
+//!
+//! At the first signal three things happen at once: the listener closes and
+//! requests under way are finished, the loops stop, and the worker claims
+//! nothing more and gives running work its time. When all have ended, the
+//! database is closed. Nothing of this can take longer than its deadline.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use taskflow_adapters::rest;
+use taskflow_adapters::rest::server::{ServerLimits, serve};
+use taskflow_adapters::telemetry::Metrics;
+use taskflow_application::maintain::Maintain;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::runner::Runner;
+use crate::wiring::{self, Engine};
+use crate::{loops, shutdown};
+
+/// The longest that open requests may take after the signal.
+const LONGEST_REQUESTS: Duration = Duration::from_secs(10);
+
+/// What closing the database may take, when it no longer answers.
+const CLOSE: Duration = Duration::from_secs(2);
+
+/// Between a worker that failed and its successor.
+const RESTART: Duration = Duration::from_secs(1);
+
+/// What a process does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parts {
+    /// Where it listens, if it does.
+    pub(crate) listen: Option<SocketAddr>,
+    /// Whether it serves the API there, besides health and metrics.
+    pub(crate) api: bool,
+    /// Whether it runs jobs and keeps the engine going.
+    pub(crate) worker: bool,
+}
+
+/// A serving process.
+pub(crate) struct Process {
+    config: Config,
+    parts: Parts,
+    stop: CancellationToken,
+    listener: Option<TcpListener>,
+    engine: Engine,
+    figures: Metrics,
+}
+
+impl Process {
+    /// Takes what it needs: its address first, since that fails at once if it
+    /// fails, then its database.
+    pub(crate) async fn start(config: Config, parts: Parts) -> Result<Self> {
+        let stop = shutdown::on_signal().context("signals cannot be received")?;
+        let listener = match parts.listen {
+            None => None,
+            Some(address) => {
+                let listener = TcpListener::bind(address).await;
+                Some(listener.with_context(|| format!("cannot listen on {address}"))?)
+            }
+        };
+        let figures = Metrics::install().context("metrics cannot be collected")?;
+        let opened = stop.run_until_cancelled(Engine::open(&config, &stop)).await;
+        let engine = opened.context("stopped before the database was open")??;
+        Ok(Self { config, parts, stop, listener, engine, figures })
+    }
+
+    /// Serves until a signal, and then ends in good order.
+    pub(crate) async fn run(mut self) -> Result<()> {
+        let runner = Runner::new(self.engine.world.clock.clone(), self.stop.clone());
+        loops::start_common(&runner, &self.engine.database, &self.engine.clock, &self.figures);
+        if self.parts.worker {
+            let lease_ms = self.config.worker.lease_ms;
+            let maintain = Maintain::new(self.engine.world.clone(), self.config.retention, lease_ms);
+            loops::start_engine(&runner, &self.engine.world, Arc::new(maintain), lease_ms);
+        }
+        let listener = self.listener.take();
+        let server = self.server(listener);
+        let worker = async {
+            // Without its worker this process is of no use.
+            self.worker(&runner).await.inspect_err(|_| self.stop.cancel())
+        };
+        let ((), (), worked) = tokio::join!(server, runner_ended(&runner, &self.stop), worker);
+        if tokio::time::timeout(CLOSE, self.engine.database.close()).await.is_err() {
+            tracing::warn!("the database did not let itself be closed in time");
+        }
+        tracing::info!("stopped");
+        worked
+    }
+
+    async fn server(&self, listener: Option<TcpListener>) {
+        let Some(listener) = listener else { return };
+        let address = listener.local_addr().map(|address| address.to_string()).unwrap_or_default();
+        tracing::info!(http.listen = address, "listening");
+        let drain = self.config.shutdown.min(LONGEST_REQUESTS);
+        let limits = ServerLimits { drain, ..ServerLimits::default() };
+        let state = self.engine.api(&self.figures, &self.stop);
+        let router = if self.parts.api { rest::router(state) } else { rest::health_router(state) };
+        serve(listener, router, limits, self.stop.clone()).await;
+    }
+
+    /// Runs the worker, again if it fails, until the process is to stop.
+    async fn worker(&self, runner: &Runner) -> Result<()> {
+        if !self.parts.worker {
+            return Ok(());
+        }
+        let executor = wiring::executor(&self.config, &self.engine.world)?;
+        let figures = loops::start_worker_figures(runner);
+        while !self.stop.is_cancelled() {
+            let worker = wiring::worker(&self.config);
+            figures.send_replace(Some(worker.stats()));
+            let source = self.engine.source(&self.config)?;
+            let run = worker.run(source, executor.clone(), self.stop.clone(), self.config.shutdown);
+            match run.await {
+                Ok(()) => return Ok(()),
+                Err(error) => {
+                    tracing::error!(%error, "the worker failed; another takes its place");
+                    self.stop.run_until_cancelled(tokio::time::sleep(RESTART)).await;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn runner_ended(runner: &Runner, stop: &CancellationToken) {
+    stop.cancelled().await;
+    runner.ended().await;
+}

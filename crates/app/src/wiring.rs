@@ -1,0 +1,117 @@
+//! The only place where an adapter meets a port.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use taskflow_adapters::executor::{EgressPolicy, JobExecutor};
+use taskflow_adapters::rest::ApiState;
+use taskflow_adapters::store::postgres::PgWakeups;
+use taskflow_adapters::system::{SystemClock, SystemIds, SystemJitter};
+use taskflow_adapters::telemetry::Metrics;
+use taskflow_application::World;
+use taskflow_application::jobs::Jobs;
+use taskflow_application::memory::LocalWakeups;
+use taskflow_application::ports::{Wakeups, Worker as Known};
+use taskflow_application::queues::Queues;
+use taskflow_application::tenants::Tenants;
+use taskflow_application::work::Work;
+use taskflow_domain::WorkerName;
+use taskflow_worker::{Executor, LeaseSource, Worker, WorkerConfig};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::database::Database;
+use crate::loops;
+use crate::source::LocalSource;
+
+/// The ports of this process over its database.
+pub(crate) struct Engine {
+    pub(crate) world: World,
+    pub(crate) clock: SystemClock,
+    pub(crate) database: Database,
+}
+
+impl Engine {
+    /// Opens the database, brings it up to date and reads its clock.
+    pub(crate) async fn open(config: &Config, stop: &CancellationToken) -> Result<Self> {
+        let database = Database::open(&config.database).await?;
+        database.migrate().await?;
+        let clock = SystemClock::new();
+        loops::follow(&database, &clock).await.context("the database's clock cannot be read")?;
+        let wakeups: Arc<dyn Wakeups> = match &database {
+            Database::Postgres(store) => PgWakeups::start(store, stop.clone()),
+            Database::Sqlite(_) => Arc::new(LocalWakeups::default()),
+        };
+        let world = World {
+            stores: database.stores(),
+            clock: Arc::new(clock.clone()),
+            ids: Arc::new(SystemIds::new()),
+            jitter: Arc::new(SystemJitter),
+            wakeups,
+        };
+        Ok(Self { world, clock, database })
+    }
+
+    /// Where this process's worker gets its jobs.
+    pub(crate) fn source(&self, config: &Config) -> Result<Arc<dyn LeaseSource>> {
+        let now = self.world.clock.now();
+        let known = Known {
+            name: self.worker_name()?,
+            tenant: None,
+            queues: Vec::new(),
+            kinds: Vec::new(),
+            slots: config.worker.concurrency,
+            started_at: now,
+            beat_at: now,
+            lease_until: now,
+        };
+        let lease = Duration::from_millis(config.worker.lease_ms);
+        let work = Work::new(self.world.clone());
+        Ok(Arc::new(LocalSource::new(work, self.world.wakeups.as_ref(), known, lease)))
+    }
+
+    /// What the API stands on.
+    pub(crate) fn api(&self, figures: &Metrics, stop: &CancellationToken) -> ApiState {
+        let world = &self.world;
+        let mut state = ApiState::new(
+            Jobs::new(world.clone()),
+            Work::new(world.clone()),
+            Queues::new(world.clone()),
+            Tenants::new(world.clone()),
+            world.ids.clone(),
+        );
+        let database = self.database.clone();
+        state.ready = Arc::new(move || {
+            let database = database.clone();
+            Box::pin(async move { database.ping().await.map_err(|error| error.to_string()) })
+        });
+        let figures = figures.clone();
+        state.metrics = Arc::new(move || figures.render());
+        state.stop = stop.clone();
+        state
+    }
+
+    /// A name that no other process has, nor this one after a restart.
+    fn worker_name(&self) -> Result<WorkerName> {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let host: String =
+            host.trim().chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(40).collect();
+        let host = if host.is_empty() { "taskflow" } else { &host };
+        let random = self.world.ids.nonce() & 0xffff_ffff;
+        let name = format!("{host}:{}:{random:08x}", std::process::id());
+        WorkerName::new(&name).with_context(|| format!("`{name}` cannot be a worker's name"))
+    }
+}
+
+/// What runs the jobs of this process's worker.
+pub(crate) fn executor(config: &Config, world: &World) -> Result<Arc<dyn Executor>> {
+    let egress = EgressPolicy::new(config.egress.allow.clone());
+    Ok(Arc::new(JobExecutor::new(egress, world.clock.clone(), world.ids.clone())?))
+}
+
+/// The engine's own worker.
+pub(crate) fn worker(config: &Config) -> Worker {
+    let slots = config.worker.concurrency;
+    Worker::new(WorkerConfig { slots, max_batch: slots.min(1_000), ..WorkerConfig::default() })
+}

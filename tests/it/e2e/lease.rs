@@ -1,0 +1,46 @@
+//! Fencing: who lost a lease can no longer end the job.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::api::{Store, until};
+use super::on_both_databases;
+
+on_both_databases! {
+    a_stale_completion_is_refused
+}
+
+async fn a_stale_completion_is_refused(store: Store) -> Result<()> {
+    let process = store.launch("up").env("TASKFLOW_LEASE_MS", "1000").start().await?;
+    let api = super::api::Api::new(&process.url)?;
+    let id = api.submit(&json!({"kind": "remote"})).await?;
+    let claim = |worker: &str| {
+        json!({"worker_id": worker, "queues": ["default"], "kinds": ["remote"], "max": 1,
+               "wait_ms": 0, "lease_ms": 1000})
+    };
+    let (status, first) = api.post("/v1/worker/claim", &claim("slow")).await?;
+    assert_eq!((status.as_u16(), &first["items"][0]["id"]), (200, &json!(id)), "{first}");
+    // The slow worker sends no heartbeat, so another one gets the job.
+    let mut second = Value::Null;
+    until("another worker gets the job", async || {
+        second =
+            api.post("/v1/worker/claim", &claim("quick")).await.map(|(_, body)| body).unwrap_or_default();
+        second["items"][0]["id"] == json!(id)
+    })
+    .await?;
+    let complete = |claimed: &Value| {
+        json!({"items": [{"job_id": id, "lease_token": claimed["items"][0]["lease_token"],
+                          "result": {"by": claimed["items"][0]["attempt"]}}]})
+    };
+    let (_, stale) = api.post("/v1/worker/complete", &complete(&first)).await?;
+    assert!(stale.to_string().contains("stale_lease"), "{stale}");
+    assert_eq!(api.job(&id).await?["state"], "RUNNING");
+    let (_, done) = api.post("/v1/worker/complete", &complete(&second)).await?;
+    assert!(!done.to_string().contains("stale_lease"), "{done}");
+    let job = api.job(&id).await?;
+    assert_eq!((&job["state"], &job["result"]["by"]), (&json!("SUCCEEDED"), &json!(2)), "{job}");
+    assert_eq!(api.outcomes(&id).await?, ["LEASE_EXPIRED", "SUCCEEDED"]);
+    let (_, again) = api.post("/v1/worker/complete", &complete(&second)).await?;
+    assert!(again.to_string().contains("stale_lease"), "the end is final: {again}");
+    Ok(())
+}

@@ -1,0 +1,30 @@
+//! The real binary, real HTTP, real databases.
+
+mod api;
+mod cluster;
+mod configuration;
+mod crash;
+mod drain;
+mod execution;
+mod idempotency;
+mod lease;
+mod outage;
+mod target;
+
+/// Writes a test for each database.
+macro_rules! on_both_databases {
+    ($($name:ident)*) => {$(
+        mod $name {
+            #[tokio::test]
+            async fn on_sqlite() -> anyhow::Result<()> {
+                super::$name($crate::e2e::api::Store::sqlite()?).await
+            }
+
+            #[tokio::test]
+            async fn on_postgres() -> anyhow::Result<()> {
+                super::$name($crate::e2e::api::Store::postgres().await?).await
+            }
+        }
+    )*};
+}
+use on_both_databases;
