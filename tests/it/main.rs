@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "what helps a test fails the test")]
 
 mod api;
+mod conformance;
 mod contract_memory;
 mod docs;
 mod e2e;

@@ -10,7 +10,6 @@ use crate::ports::{Claim, ClaimRequest, Route, Worker};
 
 impl State {
     pub(super) fn claim(&mut self, request: &ClaimRequest) -> Claim {
-        self.meet(request);
         let mut jobs = Vec::new();
         let mut queues = self.open_queues(request);
         if !queues.is_empty() {
@@ -31,7 +30,7 @@ impl State {
         Claim { jobs, more }
     }
 
-    /// A worker that was never heard of becomes known by asking.
+    /// A worker that was never heard of becomes known by what it is given.
     fn meet(&mut self, request: &ClaimRequest) {
         self.workers.entry(request.worker.clone()).or_insert_with(|| Worker {
             name: request.worker.clone(),

@@ -41,9 +41,10 @@ impl WorkerStore for MemoryStore {
 
     async fn leave(&self, name: &WorkerName, now: Timestamp) -> StoreResult<()> {
         let mut state = self.state();
+        // Leases without an end of their own have ended with their worker.
         state.workers.remove(name);
         for running in state.runs_of(name) {
-            running.lease_until = Some(running.lease_until.map_or(now, |until| until.min(now)));
+            running.lease_until = running.lease_until.map(|until| until.min(now));
         }
         Ok(())
     }

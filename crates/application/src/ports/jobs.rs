@@ -131,7 +131,7 @@ pub trait JobStore: Send + Sync {
     /// and begins, its `started` entry gets its number, its lane is charged. At
     /// no committed instant do more jobs run than a limit allows, and nothing of
     /// a paused queue or tenant starts. A worker that was never heard of becomes
-    /// known, with a lease of its own that ends `now`.
+    /// known by what it is given, with a lease of its own that ends `now`.
     async fn claim(&self, request: &ClaimRequest) -> StoreResult<Claim>;
 
     /// Commits changes, all in one transaction, each only if its guard holds; the
