@@ -49,6 +49,19 @@ pub enum Guard {
     },
 }
 
+impl Guard {
+    /// The fence or the version that it names, as one number. Of two guards of one
+    /// job that name different numbers at most one holds: a fence holds only
+    /// while the job runs and a version only while it does not, and every fence is
+    /// a greater number than any version.
+    pub const fn name(self) -> i64 {
+        match self {
+            Self::Version { seq, .. } => seq as i64,
+            Self::Lease { token, .. } => token.0,
+        }
+    }
+}
+
 /// What an operator changed of what was asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Edit {

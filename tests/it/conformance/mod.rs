@@ -13,6 +13,7 @@ mod plan;
 mod resolve;
 
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
+use taskflow_adapters::store::postgres::PostgresOptions;
 use taskflow_adapters::store::sqlite::{SqliteOptions, SqliteStore};
 use taskflow_application::memory::MemoryStore;
 use taskflow_application::ports::Stores;
@@ -33,11 +34,14 @@ struct Subject {
 }
 
 async fn subjects() -> anyhow::Result<Vec<Subject>> {
+    let (postgres, database) =
+        crate::postgres::open(PostgresOptions { max_connections: 3, ..PostgresOptions::default() }).await?;
     let sqlite = SqliteStore::connect("sqlite::memory:", SqliteOptions::default()).await?;
     sqlite.migrate().await?;
     Ok(vec![
         Subject { name: "memory", stores: MemoryStore::stores(), keep: Box::new(()) },
         Subject { name: "SQLite", stores: sqlite.stores(), keep: Box::new(()) },
+        Subject { name: "PostgreSQL", stores: postgres.stores(), keep: Box::new((postgres, database)) },
     ])
 }
 

@@ -94,7 +94,7 @@ pub(super) enum Step {
         running: Option<u32>,
         each: Option<u32>,
         rate: Option<(u32, u32)>,
-        pause: Option<Option<i64>>,
+        pause: Option<i64>,
     },
     Pass {
         ms: i64,
@@ -175,7 +175,7 @@ fn settings() -> impl Strategy<Value = Step> {
             few(),
             few(),
             option::weighted(0.3, (1..5u32, 100..2_000u32)),
-            option::weighted(0.2, option::of(0..2_000i64)),
+            option::weighted(0.2, 0..2_500i64),
         )
             .prop_map(|(queue, running, each, rate, pause)| Step::Queue {
                 queue,

@@ -8,7 +8,7 @@ use taskflow_adapters::store::postgres::{PostgresOptions, PostgresStore};
 use taskflow_tests::postgres::{Database, fresh_database};
 
 /// A store over a database of its own.
-async fn open(options: PostgresOptions) -> anyhow::Result<(PostgresStore, Database)> {
+pub(crate) async fn open(options: PostgresOptions) -> anyhow::Result<(PostgresStore, Database)> {
     let database = fresh_database().await?;
     let store = PostgresStore::connect(&database.url, options).await?;
     store.migrate().await?;

@@ -230,6 +230,45 @@ pub async fn the_second_change_of_one_job_is_refused(stores: &Stores) -> Result<
     scene.healthy(at(5)).await
 }
 
+/// A late report in the same call does not stand in the way of the one that
+/// counts.
+pub async fn a_late_report_hinders_no_other(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    scene.put([scene.job(1)?, scene.job(2)?]).await?;
+    let late = scene.claim(2, at(0)).await?;
+    for job in &late {
+        scene.settle(job, Verdict::Lost, at(5)).await?;
+    }
+    let jobs = scene.claim(2, at(6)).await?;
+    let changes = [
+        report(&late[0].lease, success(), at(10)),
+        report(&late[1].lease, failure(), at(10)),
+        report(&jobs[0].lease, success(), at(10)),
+        report(&jobs[1].lease, failure(), at(10)),
+        report(&jobs[1].lease, success(), at(10)),
+    ];
+    let (done, refused) = (Committed::Done, Committed::Refused);
+    assert_eq!(stores.jobs.commit(&changes).await?, [refused, refused, done, done, refused]);
+    assert_eq!(scene.consistent(job_id(1), at(10)).await?.standing.state(), JobState::Succeeded);
+    assert_eq!(scene.consistent(job_id(2), at(10)).await?.standing.state(), JobState::Scheduled);
+    scene.healthy(at(10)).await
+}
+
+/// Of two changes with the same fence only the first is looked at, also if it is
+/// refused.
+pub async fn the_first_of_two_with_one_fence_counts(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    let id = scene.put_one(scene.job(1)?).await?;
+    let job = scene.claim_one(at(0)).await?;
+    let running = scene.look(id, at(1)).await?;
+    let cancel = taskflow_domain::change::cancel(&running, taskflow_domain::Actor::api(), None, at(1))?;
+    scene.done(&cancel.context("a change")?).await?;
+    let changes = [report(&job.lease, failure(), at(5)), report(&job.lease, success(), at(5))];
+    assert_eq!(stores.jobs.commit(&changes).await?, [Committed::Refused; 2]);
+    scene.settle(&job, success(), at(6)).await?;
+    scene.healthy(at(6)).await
+}
+
 /// What the domain decided is what the store keeps, over many attempts.
 pub async fn a_long_life_is_told_whole(stores: &Stores) -> Result<()> {
     let scene = Scene::new(stores).await?;

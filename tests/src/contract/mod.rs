@@ -42,7 +42,8 @@ macro_rules! contract_suite {
                 an_interrupted_job_is_due_at_once a_snoozed_job_waits a_lost_job_is_due_at_once
                 a_stopped_job_is_cancelled a_spent_budget_ends_the_job a_false_token_is_refused
                 a_stale_token_is_refused an_absent_job_is_refused a_batch_is_answered_in_order
-                the_second_change_of_one_job_is_refused a_long_life_is_told_whole;
+                the_second_change_of_one_job_is_refused a_late_report_hinders_no_other
+                the_first_of_two_with_one_fence_counts a_long_life_is_told_whole;
             control: a_standing_job_is_cancelled_at_once a_running_job_is_asked_to_stop
                 a_request_to_stop_prevents_a_retry a_success_is_stronger_than_a_request_to_stop
                 a_job_is_asked_to_stop_once a_paused_job_is_held a_resumed_job_may_be_due

@@ -25,6 +25,9 @@ impl State {
                 jobs.extend(self.claim_from(queue, left.min(most), request));
             }
         }
+        if !jobs.is_empty() {
+            self.meet(request);
+        }
         let more =
             !jobs.is_empty() && jobs.len() as u32 == request.max && !self.open_queues(request).is_empty();
         Claim { jobs, more }

@@ -12,7 +12,7 @@ impl State {
     pub(super) fn commit(&mut self, changes: &[JobChange]) -> Vec<Committed> {
         let mut seen = BTreeSet::new();
         let answers = changes.iter().map(|change| {
-            let first = seen.insert((change.tenant, change.job));
+            let first = seen.insert((change.tenant, change.job, change.guard.name()));
             if first && self.apply(change) { Committed::Done } else { Committed::Refused }
         });
         answers.collect()

@@ -135,8 +135,10 @@ pub trait JobStore: Send + Sync {
     async fn claim(&self, request: &ClaimRequest) -> StoreResult<Claim>;
 
     /// Commits changes, all in one transaction, each only if its guard holds; the
-    /// answers stand in the order of the changes. Two changes of one job in one
-    /// call: the second is refused.
+    /// answers stand in the order of the changes. Of several changes of one job in
+    /// one call at most one is made, and of those that name the same fence or
+    /// version ([`taskflow_domain::Guard::name`]) only the first is looked at. So a
+    /// late report does not stand in the way of the one that counts.
     ///
     /// With a change goes everything that belongs to it: the job's place, its
     /// counters, the finished attempt, the entry in the history, the room under

@@ -50,7 +50,10 @@ struct Changes {
 pub(super) async fn commit(inner: &Arc<Inner>, changes: &[JobChange]) -> StoreResult<Vec<Committed>> {
     let mut answers = vec![Committed::Refused; changes.len()];
     let mut seen = HashSet::with_capacity(changes.len());
-    let first = (0..changes.len()).filter(|&at| seen.insert((changes[at].tenant, changes[at].job)));
+    let first = (0..changes.len()).filter(|&at| {
+        let change = &changes[at];
+        seen.insert((change.tenant, change.job, change.guard.name()))
+    });
     let (ends, moves): (Vec<usize>, Vec<usize>) = first.partition(|&at| ends::is_end(&changes[at]));
     if ends.is_empty() && moves.is_empty() {
         return Ok(answers);

@@ -34,9 +34,10 @@ async fn commit_all(tx: &mut SqliteConnection, changes: &[JobChange]) -> Result<
     let mut answers = Vec::with_capacity(changes.len());
     for change in changes {
         let key = (change.tenant.0, change.job.0);
+        let first = seen.insert((key, change.guard.name()));
         let place = standing.get(&key).filter(|place| place.allows(&change.guard));
         answers.push(match place {
-            Some(place) if seen.insert(key) => {
+            Some(place) if first => {
                 moves.add(change, place)?;
                 Committed::Done
             }
