@@ -1,6 +1,7 @@
 //! What is PostgreSQL's own, besides the contract.
 
 mod contract;
+mod looks;
 mod plans;
 mod wakeups;
 
