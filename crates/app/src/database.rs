@@ -38,10 +38,15 @@ pub(crate) struct Connections {
 impl Database {
     /// Opens it. A server that does not answer yet is waited for.
     pub(crate) async fn open(config: &config::Database) -> Result<Self> {
+        Self::open_in(config, None).await
+    }
+
+    /// Opens it, with the tables in a schema of that name where it has schemas.
+    pub(crate) async fn open_in(config: &config::Database, schema: Option<String>) -> Result<Self> {
         let give_up = Instant::now() + PATIENCE;
         let mut told = false;
         loop {
-            match Self::try_open(config).await {
+            match Self::try_open(config, schema.clone()).await {
                 Ok(database) => return Ok(database),
                 Err(StoreError::Unavailable(reason)) if Instant::now() < give_up => {
                     if !told {
@@ -55,11 +60,14 @@ impl Database {
         }
     }
 
-    async fn try_open(config: &config::Database) -> StoreResult<Self> {
+    async fn try_open(config: &config::Database, schema: Option<String>) -> StoreResult<Self> {
         match &config.url {
             DatabaseUrl::Postgres(url) => {
-                let options =
-                    PostgresOptions { max_connections: config.connections, ..PostgresOptions::default() };
+                let options = PostgresOptions {
+                    max_connections: config.connections,
+                    schema,
+                    ..PostgresOptions::default()
+                };
                 PostgresStore::connect(url, options).await.map(|store| Self::Postgres(Box::new(store)))
             }
             DatabaseUrl::Sqlite(url) => {

@@ -3,6 +3,7 @@
 //! It ends with 0 when all went well, with 2 when it was told something that
 //! cannot be right, and with 1 when something failed on the way.
 
+mod bench;
 mod cli;
 mod commands;
 mod config;
@@ -16,6 +17,8 @@ mod wiring;
 
 use std::process::ExitCode;
 
+use clap::ArgMatches;
+
 use crate::config::{Config, Faults};
 
 fn main() -> ExitCode {
@@ -26,7 +29,7 @@ fn main() -> ExitCode {
         return commands::config::run(&layers, matches.get_flag("json"));
     }
     match cli::need(name).map(|need| Config::read(&layers, need)) {
-        Some(Ok(config)) => run(name, config),
+        Some(Ok(config)) => run(name, config, matches),
         Some(Err(faults)) => wrong(&faults),
         None => ExitCode::from(2),
     }
@@ -38,7 +41,7 @@ fn wrong(faults: &Faults) -> ExitCode {
     ExitCode::from(2)
 }
 
-fn run(name: &str, config: Config) -> ExitCode {
+fn run(name: &str, config: Config, matches: &ArgMatches) -> ExitCode {
     let begin = || -> anyhow::Result<()> {
         taskflow_adapters::telemetry::start_logs(config.logs.format, &config.logs.filter)
             .map_err(anyhow::Error::msg)?;
@@ -47,7 +50,7 @@ fn run(name: &str, config: Config) -> ExitCode {
             anyhow::bail!("another TLS provider was installed before");
         }
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        let outcome = runtime.block_on(commands::run(name, config));
+        let outcome = runtime.block_on(commands::run(name, config, matches));
         // A task that does not end must not keep the process.
         runtime.shutdown_background();
         outcome

@@ -35,7 +35,11 @@ pub(crate) struct Engine {
 impl Engine {
     /// Opens the database, brings it up to date and reads its clock.
     pub(crate) async fn open(config: &Config, stop: &CancellationToken) -> Result<Self> {
-        let database = Database::open(&config.database).await?;
+        Self::over(Database::open(&config.database).await?, stop).await
+    }
+
+    /// The same, over a database that is open already.
+    pub(crate) async fn over(database: Database, stop: &CancellationToken) -> Result<Self> {
         database.migrate().await?;
         let clock = SystemClock::new();
         loops::follow(&database, &clock).await.context("the database's clock cannot be read")?;

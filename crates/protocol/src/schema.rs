@@ -67,7 +67,7 @@ pub(crate) fn attributes_or_null() -> RefOr<Schema> {
 fn names(least: usize, types: &[Type]) -> ArrayBuilder {
     let name = text(100, Some("^[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}$")).min_length(Some(1));
     ArrayBuilder::new()
-        .schema_type(SchemaType::from_iter(types.iter().cloned()))
+        .schema_type(types.iter().cloned().collect::<SchemaType>())
         .items(name)
         .min_items(Some(least))
         .max_items(Some(100))

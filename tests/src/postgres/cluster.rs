@@ -23,6 +23,8 @@ pub enum StopMode {
 pub(super) enum Care {
     /// As in production.
     Durable,
+    /// As in production, on a machine for which these settings are right.
+    Tuned(&'static str),
     /// Never waits for the disk.
     Careless,
 }
@@ -39,10 +41,19 @@ pub struct Cluster {
 impl Cluster {
     /// A server of its own that keeps its promises over crashes.
     pub fn durable() -> Result<Self> {
+        Self::make(Care::Durable)
+    }
+
+    /// The same, with further lines for its configuration.
+    pub fn durable_with(settings: &'static str) -> Result<Self> {
+        Self::make(Care::Tuned(settings))
+    }
+
+    fn make(care: Care) -> Result<Self> {
         let files = Files::create()?;
         let in_use = File::create(files.lock())?;
         in_use.lock_shared()?;
-        let port = start_new(&files, Care::Durable)?;
+        let port = start_new(&files, care)?;
         watch(&files, 2)?;
         Ok(Self { files, port, _in_use: in_use })
     }
@@ -137,6 +148,7 @@ pub(super) fn start_new(files: &Files, care: Care) -> Result<u16> {
 fn configure(files: &Files, care: Care, port: u16) -> Result<()> {
     let speed = match care {
         Care::Durable => "",
+        Care::Tuned(settings) => settings,
         Care::Careless => "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n",
     };
     let text = format!(

@@ -102,7 +102,8 @@ pub async fn connect(url: &str) -> Result<Client> {
 
 /// Bytes of write-ahead log so far.
 pub async fn wal_bytes(client: &Client) -> Result<i64> {
-    let row = client.query_one("select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::int8", &[]).await?;
+    let row =
+        client.query_one("select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::int8", &[]).await?;
     Ok(row.get(0))
 }
 
@@ -148,7 +149,8 @@ pub async fn enqueue(url: &str, jobs: u32, lanes: u32, batch: u32, payload: &str
 pub async fn enqueue_coalesced(url: &str, jobs: u32, lanes: u32, callers: u32, payload: &str) -> Result<f64> {
     let client = connect(url).await?;
     let statement = client.prepare(ENQUEUE).await?;
-    let (send, mut receive) = tokio::sync::mpsc::unbounded_channel::<(i32, tokio::sync::oneshot::Sender<()>)>();
+    let (send, mut receive) =
+        tokio::sync::mpsc::unbounded_channel::<(i32, tokio::sync::oneshot::Sender<()>)>();
     let payload = payload.to_owned();
     let writer = tokio::spawn(async move {
         let mut line = Vec::new();

@@ -1,21 +1,24 @@
 //! The commands, one file each.
 
 mod api;
+pub(crate) mod bench;
 pub(crate) mod config;
 mod migrate;
 mod up;
 mod worker;
 
 use anyhow::Result;
+use clap::ArgMatches;
 
 use crate::config::Config;
 
 /// Runs a command to its end.
-pub(crate) async fn run(name: &str, config: Config) -> Result<()> {
+pub(crate) async fn run(name: &str, config: Config, matches: &ArgMatches) -> Result<()> {
     match name {
         "up" => up::run(config).await,
         "api" => api::run(config).await,
         "worker" => worker::run(config).await,
+        "bench" => bench::run(&config, matches).await,
         "migrate" => migrate::run(&config).await,
         _ => anyhow::bail!("there is no command {name}"),
     }

@@ -120,6 +120,35 @@ impl PostgresStore {
         self.connect.clone()
     }
 
+    /// Bytes of write-ahead log that the server has written so far.
+    pub async fn wal_bytes(&self) -> StoreResult<i64> {
+        sqlx::query_scalar("select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::int8")
+            .fetch_one(&self.inner.pool)
+            .await
+            .map_err(|fault| from_sqlx(&fault))
+    }
+
+    /// Brings the planner's figures of the hot tables up to date, as autovacuum does now and then.
+    pub async fn refresh_statistics(&self) -> StoreResult<()> {
+        for statement in ["vacuum analyze job", "vacuum analyze ready", "vacuum analyze lane"] {
+            sqlx::query(statement).execute(&self.inner.pool).await.map_err(|fault| from_sqlx(&fault))?;
+        }
+        Ok(())
+    }
+
+    /// Drops the schema that this store was given, with everything in it. A store
+    /// that was given none has nothing of its own to drop.
+    pub async fn drop_schema(&self) -> StoreResult<()> {
+        let Some(schema) = &self.schema else { return Ok(()) };
+        // The name was checked when the options were made.
+        let statement = format!("drop schema \"{schema}\" cascade");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement))
+            .execute(&self.inner.pool)
+            .await
+            .map_err(|fault| from_sqlx(&fault))?;
+        Ok(())
+    }
+
     /// How busy the connections are.
     pub fn pool_status(&self) -> PoolStatus {
         PoolStatus { size: self.inner.pool.size(), idle: self.inner.pool.num_idle() }

@@ -1,0 +1,145 @@
+//! Measures the engine beside plain SQL: `scripts/bench` builds and runs it.
+//!
+//! `yardstick drain|submit|batch [jobs] [tenants] [rounds]` prints a Markdown
+//! table, a row for each round, and the median. `yardstick noisy [backlog]` and
+//! `yardstick cost` measure fairness and cost of claims. The server is a private one
+//! with all the care for durability of a production server.
+
+use anyhow::{Context, Result, bail};
+use taskflow_tests::postgres::{Cluster, create_database};
+use taskflow_tests::yardstick::claims::{self, Point};
+use taskflow_tests::yardstick::{EngineRun, engine, plain};
+
+/// What a server of this size would be given.
+const SETTINGS: &str = "shared_buffers = 2GB\nmax_wal_size = 8GB\ncheckpoint_timeout = 30min\n";
+const BATCH: u32 = 1_000;
+const PAYLOAD: &str = r#"{"text":"xxxxxxxxxxxxxxxx"}"#;
+
+/// The sizes of a measurement.
+struct Size {
+    jobs: u32,
+    tenants: u32,
+    rounds: u32,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let mut words = std::env::args().skip(1);
+    let what = words.next().context("say what: drain, submit, batch, noisy or cost")?;
+    let cluster = Cluster::durable_with(SETTINGS)?;
+    match what.as_str() {
+        "noisy" => {
+            return noisy(&cluster, words.next().map_or(Ok(1_000_000), |word| word.parse())?).await;
+        }
+        "cost" => return cost(&cluster).await,
+        _ => {}
+    }
+    let mut number = |default: u32| words.next().map_or(Ok(default), |word| word.parse());
+    let size = match what.as_str() {
+        "drain" => Size { jobs: number(1_000_000)?, tenants: number(10_000)?, rounds: number(1)? },
+        "submit" => Size { jobs: number(50_000)?, tenants: number(100)?, rounds: number(3)? },
+        "batch" => Size { jobs: number(50_000)?, tenants: number(1)?, rounds: number(3)? },
+        other => bail!("there is no measurement {other}: drain, submit, batch, noisy or cost"),
+    };
+    println!(
+        "| round | plain SQL, jobs/s | TaskFlow, jobs/s | ratio | WAL plain | WAL | RSS MB | pick-up ms p50 / p99 |"
+    );
+    println!("|---|---|---|---|---|---|---|---|");
+    let mut ratios = Vec::new();
+    for round in 1..=size.rounds {
+        ratios.push(one_round(&cluster, &what, &size, round).await?);
+    }
+    ratios.sort_by(f64::total_cmp);
+    println!("\nmedian ratio {:.2}", ratios[ratios.len() / 2]);
+    Ok(())
+}
+
+/// A thousand tenants with ten jobs each come after one with `backlog`.
+async fn noisy(cluster: &Cluster, backlog: u32) -> Result<()> {
+    println!(
+        "| batch | claimed until the small ones were done | ideal | ratio | seconds |\n|---|---|---|---|---|"
+    );
+    for batch in [100, 1_000] {
+        let database = create_database(&cluster.url()).await?;
+        let seen = claims::noisy(&database.url, backlog, 1_000, 10, batch).await?;
+        let ratio = seen.claimed as f64 / seen.ideal as f64;
+        println!("| {batch} | {} | {} | {ratio:.3} | {:.3} |", seen.claimed, seen.ideal, seen.seconds);
+    }
+    Ok(())
+}
+
+/// A claim of a hundred jobs over numbers of tenants, of jobs, and of held tenants.
+async fn cost(cluster: &Cluster) -> Result<()> {
+    println!("| tenants | backlog | held tenants | p50 ms for 100 jobs | buffers |\n|---|---|---|---|---|");
+    for (tenants, backlog, blocked) in [
+        (1, 10_000, 0),
+        (1, 1_000_000, 0),
+        (100, 1_000_000, 0),
+        (10_000, 1_000_000, 0),
+        (100, 100_000, 9_900),
+    ] {
+        let database = create_database(&cluster.url()).await?;
+        let cost = claims::cost(&database.url, Point { tenants, backlog, blocked }).await?;
+        println!("| {tenants} | {backlog} | {blocked} | {:.2} | {} |", cost.p50_ms, cost.buffers);
+    }
+    Ok(())
+}
+
+/// Plain SQL first in odd rounds, the engine first in even ones.
+async fn one_round(cluster: &Cluster, what: &str, size: &Size, round: u32) -> Result<f64> {
+    let (plain, ours) = if round % 2 == 1 {
+        let plain = plain_rate(cluster, what, size).await?;
+        (plain, engine_figures(cluster, what, size).await?)
+    } else {
+        let ours = engine_figures(cluster, what, size).await?;
+        (plain_rate(cluster, what, size).await?, ours)
+    };
+    let part = if what == "drain" { "drain" } else { "enqueue" };
+    let rate = ours[part]["jobs_per_s"].as_f64().context("no rate")?;
+    println!(
+        "| {round} | {:.0} | {rate:.0} | {:.2} | {} | {} | {} | {} / {} |",
+        plain.0,
+        rate / plain.0,
+        plain.1.map_or_else(|| "-".to_owned(), |bytes| bytes.to_string()),
+        ours["wal_bytes_per_job"],
+        ours["rss_mb"],
+        ours["pickup_ms"]["p50"],
+        ours["pickup_ms"]["p99"],
+    );
+    Ok(rate / plain.0)
+}
+
+/// Jobs per second of plain SQL, and log bytes a job where they are of the same work.
+async fn plain_rate(cluster: &Cluster, what: &str, size: &Size) -> Result<(f64, Option<i64>)> {
+    let database = create_database(&cluster.url()).await?;
+    let url = &database.url;
+    plain::create(url, size.tenants).await?;
+    match what {
+        "drain" => {
+            plain::enqueue(url, size.jobs, size.tenants, 5_000, PAYLOAD).await?;
+            plain::settle_down(url).await?;
+            let (rate, wal) = plain::drain(url, 2, BATCH).await?;
+            Ok((rate, Some(wal)))
+        }
+        "submit" => Ok((plain::enqueue_coalesced(url, size.jobs, size.tenants, 20, PAYLOAD).await?, None)),
+        _ => Ok((plain::enqueue(url, size.jobs, size.tenants, 5_000, PAYLOAD).await?, None)),
+    }
+}
+
+async fn engine_figures(cluster: &Cluster, what: &str, size: &Size) -> Result<serde_json::Value> {
+    let database = create_database(&cluster.url()).await?;
+    let (enqueue, callers) = match what {
+        "drain" => ("batch", 2),
+        "submit" => ("single", 20),
+        _ => ("batch", 1),
+    };
+    let run = EngineRun {
+        url: &database.url,
+        jobs: size.jobs,
+        tenants: size.tenants,
+        enqueue,
+        callers,
+        batch: BATCH,
+    };
+    engine(&run).await
+}
