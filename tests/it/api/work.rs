@@ -21,6 +21,8 @@ async fn a_worker_claims_and_completes() {
     progress["percent"] = json!(40);
     progress["message"] = json!("3 of 8");
     api.post("/v1/worker/progress", json!({ "items": [progress] })).await.expect(200);
+    let job = api.get(&format!("/v1/jobs/{made}")).await.expect(200);
+    assert_eq!(job["progress"]["percent"], 40);
     let mut end = lease.clone();
     end["result"] = json!({ "ok": true });
     let told = api.post("/v1/worker/complete", json!({ "items": [end.clone()] })).await.expect(200);
@@ -32,7 +34,7 @@ async fn a_worker_claims_and_completes() {
     );
     let job = api.get(&format!("/v1/jobs/{made}")).await.expect(200);
     assert_eq!((&job["state"], &job["result"]), (&json!("SUCCEEDED"), &json!({ "ok": true })));
-    assert_eq!(job["progress"]["percent"], 40);
+    assert_eq!((&job["progress"]["percent"], &job["progress"]["message"]), (&json!(100), &json!("3 of 8")));
     let attempts = api.get(&format!("/v1/jobs/{made}/attempts")).await.expect(200);
     insta::assert_snapshot!("attempts", serde_json::to_string_pretty(&attempts).unwrap());
 }

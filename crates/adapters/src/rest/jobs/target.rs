@@ -2,8 +2,9 @@
 
 use std::ops::RangeInclusive;
 
-use axum::http::{HeaderName, HeaderValue};
 use taskflow_domain::target::{Builtin, HttpTarget, Method, Target};
+
+use crate::executor::{validate_header, validate_url};
 
 use super::super::fault::{Faults, Path};
 use super::super::json::{Object, Value, decode};
@@ -19,21 +20,6 @@ const MAX_HEADER_VALUE: usize = 4096;
 const MAX_STATUSES: usize = 100;
 const STATUSES: RangeInclusive<u64> = 100..=599;
 const MS: RangeInclusive<u64> = 0..=86_400_000;
-
-/// Headers that TaskFlow or HTTP itself sets, besides `taskflow-*`.
-const RESERVED: [&str; 11] = [
-    "connection",
-    "content-length",
-    "expect",
-    "host",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "traceparent",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 
 #[derive(Clone, Copy)]
 enum Kind {
@@ -91,43 +77,36 @@ fn status(value: Value<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<u16>
     decode::whole(STATUSES)(value, path, faults).map(|status| status as u16)
 }
 
-/// Where a target may be at all; what a worker may reach is the worker's to say.
-fn url(text: &str) -> Result<String, &'static str> {
+/// Where a target may be at all, in the form in which it is kept; what a worker
+/// may reach is the worker's to say.
+fn url(text: &str) -> Result<String, String> {
     if text.len() > MAX_URL {
-        return Err("must have at most 2048 bytes");
+        return Err(format!("must have at most {MAX_URL} bytes"));
     }
     if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("must be ASCII without spaces; percent-encode the rest");
+        return Err("must be ASCII without spaces; percent-encode the rest".to_owned());
     }
     if !text.starts_with("http://") && !text.starts_with("https://") {
-        return Err("must be absolute, with the scheme http or https in lower case");
+        return Err("must begin with http:// or https://, in lower case".to_owned());
     }
-    let url = url::Url::parse(text).map_err(|_| "must be a URL")?;
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("must not hold credentials; send them in headers");
-    }
+    let url = validate_url(text).map_err(|fault| fault.to_string())?;
     if url.fragment().is_some() {
-        return Err("must not have a fragment");
+        return Err("must not have a fragment".to_owned());
     }
     Ok(text.to_owned())
 }
 
 fn header(name: &str, value: &str) -> Result<(), String> {
-    let lower = name.to_ascii_lowercase();
-    if name.len() > MAX_HEADER_NAME || HeaderName::from_bytes(lower.as_bytes()).is_err() {
-        return Err(format!("must be the name of a header, of at most {MAX_HEADER_NAME} characters"));
-    }
-    if RESERVED.contains(&lower.as_str()) || lower.starts_with("taskflow-") {
-        return Err("is set by TaskFlow or by HTTP itself".to_owned());
+    if name.len() > MAX_HEADER_NAME {
+        return Err(format!("the name of a header has at most {MAX_HEADER_NAME} characters"));
     }
     let visible = value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
-    let trimmed = value.trim_matches(' ') == value;
-    if value.len() > MAX_HEADER_VALUE || !visible || !trimmed || HeaderValue::from_str(value).is_err() {
+    if value.len() > MAX_HEADER_VALUE || !visible || value.trim_matches(' ') != value {
         return Err(format!(
             "must be visible ASCII without space around it, of at most {MAX_HEADER_VALUE} characters"
         ));
     }
-    Ok(())
+    validate_header(name, value).map_err(|fault| fault.to_string())
 }
 
 #[cfg(test)]

@@ -127,7 +127,8 @@ pub(super) fn job(job: &Job) -> wire::Job {
     wire::Job {
         attempts_made: job.counters.attempt,
         progress: wire::Progress {
-            percent: job.progress.percent,
+            // What ended well is done, whatever it told on the way.
+            percent: if job.standing.state() == JobState::Succeeded { 100 } else { job.progress.percent },
             message: job.progress.message.clone(),
             succeeded: job.progress.succeeded,
             failed: job.progress.failed,
