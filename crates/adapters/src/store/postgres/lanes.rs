@@ -66,6 +66,22 @@ update lane l set active = true, virtual_us = greatest(l.virtual_us, f.least)
 from asleep a join floor f on f.queue_id = a.queue_id and f.route = a.route
 where l.id = a.id and not l.active";
 
+/// The virtual time of a lane `l` that new settings let go, if no limit holds it
+/// back any more: what it missed is not made up, like what one missed that slept.
+macro_rules! let_go {
+    () => {
+        "case when exists (
+            select 1 from limit_slot s
+            where s.tenant_id = l.tenant_id and (s.queue_id is null or s.queue_id = l.queue_id)
+                and s.running >= s.max_running) then l.virtual_us
+        else greatest(l.virtual_us, (
+            select x.virtual_us from lane x
+            where x.queue_id = l.queue_id and x.route = l.route and x.active and not x.blocked and not x.paused
+            order by x.virtual_us, x.id limit 1)) end"
+    };
+}
+pub(super) use let_go;
+
 const LOOK_AGAIN: &str = "
 update lane l set active = true
 where l.id = any($1::int4[]) and not l.active and exists (select 1 from ready r where r.lane_id = l.id)";

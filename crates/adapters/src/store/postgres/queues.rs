@@ -10,6 +10,7 @@ use taskflow_application::ports::{QueueDepth, QueueStore, StoreError, StoreResul
 use taskflow_domain::queue::{Bucket, Queue, QueueSettings, Rate};
 use taskflow_domain::{QueueName, Timestamp};
 
+use super::lanes::let_go;
 use super::sweep::STOP_COMMITS;
 use super::unit::{BEGIN_CHANGING_SETTINGS, End, Unit, repeat, transact_detached};
 use super::{Inner, int, rejected};
@@ -43,10 +44,15 @@ set max_running = excluded.max_running, running = excluded.running";
 
 const NO_SLOTS: &str = "delete from limit_slot where queue_id = $1";
 
-const LANES: &str = "
+const LANES: &str = concat!(
+    "
 update lane l set blocked = false,
-    queue_slot = (select s.id from limit_slot s where s.tenant_id = l.tenant_id and s.queue_id = $1)
-where l.queue_id = $1 and (l.blocked or l.queue_slot is not null or $2)";
+    queue_slot = (select s.id from limit_slot s where s.tenant_id = l.tenant_id and s.queue_id = $1),
+    virtual_us = case when l.active and l.blocked and not l.paused then ",
+    let_go!(),
+    " else l.virtual_us end
+where l.queue_id = $1 and (l.blocked or l.queue_slot is not null or $2)"
+);
 
 const DEPTHS: &str = "
 select q.name, d.state, d.n

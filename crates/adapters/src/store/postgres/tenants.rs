@@ -9,6 +9,7 @@ use taskflow_application::ports::{StoreResult, TenantStore};
 use taskflow_domain::tenant::{Tenant, TenantSettings};
 use taskflow_domain::{TenantSlug, Timestamp};
 
+use super::lanes::let_go;
 use super::sweep::STOP_COMMITS;
 use super::unit::{BEGIN_CHANGING_SETTINGS, End, Unit, repeat, transact_detached};
 use super::{Inner, int, rejected};
@@ -39,10 +40,15 @@ set max_running = excluded.max_running, running = excluded.running";
 
 const NO_SLOT: &str = "delete from limit_slot where tenant_id = $1 and queue_id is null";
 
-const LANES: &str = "
+const LANES: &str = concat!(
+    "
 update lane l set weight = t.weight, paused = t.paused, blocked = false,
-    tenant_slot = (select s.id from limit_slot s where s.tenant_id = t.id and s.queue_id is null)
-from tenant t where t.id = $1 and l.tenant_id = t.id";
+    tenant_slot = (select s.id from limit_slot s where s.tenant_id = t.id and s.queue_id is null),
+    virtual_us = case when l.active and not t.paused and (l.paused or l.blocked) then ",
+    let_go!(),
+    " else l.virtual_us end
+from tenant t where t.id = $1 and l.tenant_id = t.id"
+);
 
 /// The port over PostgreSQL.
 pub(super) struct PgTenants(pub(super) Arc<Inner>);

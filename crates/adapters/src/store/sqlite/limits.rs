@@ -12,15 +12,27 @@ use super::super::error::Fault;
 use super::record::batch;
 
 /// The statement that holds back, or lets go, the lanes of one tenant or queue.
+/// A lane that is let go has saved nothing up, like one that was idle.
 macro_rules! hold {
     ($of:literal) => {
         concat!(
-            "update lane set blocked = exists (select 1 from limit_slot s \
-               where s.id in (lane.tenant_slot, lane.queue_slot) and s.running >= s.max_running) \
+            "update lane set blocked = ",
+            hold!(),
+            ", virtual_us = case when blocked = 1 and not ",
+            hold!(),
+            " then max(virtual_us, coalesce(( \
+               select o.virtual_us from lane o \
+               where o.route = lane.route and o.queue_id = lane.queue_id \
+                 and o.active = 1 and o.blocked = 0 and o.paused = 0 \
+               order by o.virtual_us, o.id limit 1), virtual_us)) else virtual_us end \
              where ",
             $of,
             " = ?1"
         )
+    };
+    () => {
+        "exists (select 1 from limit_slot s \
+           where s.id in (lane.tenant_slot, lane.queue_slot) and s.running >= s.max_running)"
     };
 }
 
