@@ -104,6 +104,7 @@ impl SqliteStore {
             .busy_timeout(options.busy_timeout)
             .foreign_keys(true)
             .statement_cache_capacity(256)
+            .row_buffer_size(1_024)
             .pragma("temp_store", "memory")
             .pragma("cache_size", "-65536");
         let base = sqlx::ConnectOptions::disable_statement_logging(base);
