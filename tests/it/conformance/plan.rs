@@ -46,11 +46,10 @@ pub(super) enum Step {
         shapes: Vec<Shape>,
         atomic: bool,
     },
+    /// Of the lane of a due job.
     Claim {
         worker: usize,
-        tenant: usize,
-        queue: usize,
-        kind: Option<usize>,
+        job: usize,
         max: u32,
         own_end: Option<i64>,
     },
@@ -138,30 +137,21 @@ fn wishes() -> impl Strategy<Value = Wish> {
     let took = prop::sample::select(vec![100i64, 10_000, 11_000, 50_000, 3_000_000]);
     prop_oneof![
         3 => (0..64usize, acts()).prop_map(|(job, act)| Wish::Act { job, act }),
-        5 => (0..16usize, 0..9usize, took)
+        9 => (0..16usize, 0..9usize, took)
             .prop_map(|(lease, verdict, took_us)| Wish::Settle { lease, verdict, took_us }),
         1 => (0..64usize, 0..9usize).prop_map(|(lease, verdict)| Wish::Stale { lease, verdict }),
     ]
 }
 
 fn claims() -> impl Strategy<Value = Step> {
-    let whose = (0..WORKERS, 0..TENANTS, 0..QUEUES, option::weighted(0.3, 0..KINDS));
-    (whose, 0..6u32, option::weighted(0.4, 0..2_000i64)).prop_map(
-        |((worker, tenant, queue, kind), max, own_end)| Step::Claim {
-            worker,
-            tenant,
-            queue,
-            kind,
-            max,
-            own_end,
-        },
-    )
+    (0..WORKERS, 0..64usize, 0..9u32, option::weighted(0.4, 0..2_000i64))
+        .prop_map(|(worker, job, max, own_end)| Step::Claim { worker, job, max, own_end })
 }
 
 fn settings() -> impl Strategy<Value = Step> {
-    let few = || option::weighted(0.5, 0..4u32);
+    let few = || option::weighted(0.4, prop_oneof![1 => Just(0u32), 9 => 1..6u32]);
     prop_oneof![
-        (0..TENANTS, 1..4u32, few(), option::weighted(0.4, 0..12u32), prop::bool::weighted(0.2)).prop_map(
+        (0..TENANTS, 1..4u32, few(), option::weighted(0.2, 0..20u32), prop::bool::weighted(0.1)).prop_map(
             |(tenant, weight, running, backlog, paused)| Step::Tenant {
                 tenant,
                 weight,
@@ -174,8 +164,8 @@ fn settings() -> impl Strategy<Value = Step> {
             0..QUEUES,
             few(),
             few(),
-            option::weighted(0.3, (1..5u32, 100..2_000u32)),
-            option::weighted(0.2, 0..2_500i64),
+            option::weighted(0.3, (1..8u32, 100..2_000u32)),
+            option::weighted(0.1, 0..2_200i64),
         )
             .prop_map(|(queue, running, each, rate, pause)| Step::Queue {
                 queue,
@@ -193,8 +183,8 @@ pub(super) fn steps() -> impl Strategy<Value = Step> {
     prop_oneof![
         12 => (prop::collection::vec(shapes(), 1..8), prop::bool::weighted(0.3))
             .prop_map(|(shapes, atomic)| Step::Insert { shapes, atomic }),
-        16 => claims(),
-        16 => prop::collection::vec(wishes(), 1..5).prop_map(|wishes| Step::Commit { wishes }),
+        20 => claims(),
+        16 => prop::collection::vec(wishes(), 1..6).prop_map(|wishes| Step::Commit { wishes }),
         2 => Just(Step::Reap),
         5 => Just(Step::Promote),
         2 => (leases(), 0..3_000i64).prop_map(|(leases, ms)| Step::Extend { leases, ms }),
@@ -204,7 +194,7 @@ pub(super) fn steps() -> impl Strategy<Value = Step> {
         1 => (0..5_000i64).prop_map(|age_ms| Step::Forget { age_ms }),
         2 => (5..9usize, 0..3_000i64, 0..6_000i64)
             .prop_map(|(state, age_ms, keys_ms)| Step::Prune { state, age_ms, keys_ms }),
-        4 => settings(),
+        3 => settings(),
         8 => (1..1_500i64).prop_map(|ms| Step::Pass { ms }),
         2 => Just(Step::Sweep),
     ]

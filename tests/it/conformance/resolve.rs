@@ -4,17 +4,17 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result};
-use taskflow_application::ports::{ClaimRequest, NewJob, Route, Stores, Worker};
+use taskflow_application::ports::{ClaimRequest, JobFilter, NewJob, Page, Route, Stores, Worker};
 use taskflow_domain::queue::{Pause, QueueSettings, Rate};
 use taskflow_domain::tenant::{Tenant, TenantSettings};
 use taskflow_domain::{
     Actor, AttemptError, Edit, Job, JobChange, JobId, JobState, Lease, LeaseToken, Priority, Progress,
     QueueName, Report, Standing, TenantId, TenantSlug, Timestamp, Verdict, WorkerName, change,
 };
-use taskflow_tests::builders::{Draft, START, Scene, at, job_id, kind, policy, queue, slug, worker};
+use taskflow_tests::builders::{Draft, START, Scene, at, job_id, policy, queue, slug, worker};
 
 use super::Subject;
-use super::plan::{Act, KINDS, QUEUES, Shape, Step, TENANTS, WORKERS, Wish};
+use super::plan::{Act, QUEUES, Shape, Step, TENANTS, WORKERS, Wish};
 
 /// A step of which nothing is open any more.
 #[derive(Clone, Debug)]
@@ -82,8 +82,8 @@ impl World {
                 Command::Insert { jobs, atomic: *atomic }
             }
             Step::Claim { worker, .. } if self.away.remove(worker) => self.beat(*worker, 2_000)?,
-            Step::Claim { worker, tenant, queue, kind, max, own_end } => {
-                self.claim(*worker, *tenant, *queue, *kind, *max, *own_end)?
+            Step::Claim { worker, job, max, own_end } => {
+                self.claim(model, *worker, *job, *max, *own_end).await?
             }
             Step::Commit { wishes } => {
                 let mut changes = Vec::new();
@@ -200,23 +200,29 @@ impl World {
     }
 
     /// A claim of one lane: which of several is served first is left open.
-    fn claim(
+    async fn claim(
         &self,
+        model: &Stores,
         worker: usize,
-        tenant: usize,
-        queue: usize,
-        of_kind: Option<usize>,
+        number: usize,
         max: u32,
         own_end: Option<i64>,
     ) -> Result<Command> {
-        let route = match of_kind {
-            None => Route::Engine,
-            Some(index) => Route::Kinds(vec![kind(&format!("kind-{}", index % KINDS))?]),
+        let mut due = Vec::new();
+        for tenant in &self.tenants {
+            let filter = JobFilter { states: vec![JobState::Pending], ..JobFilter::default() };
+            let page = Page { before: None, limit: 100 };
+            due.extend(model.reader.list(tenant.id, &filter, page, self.now).await?);
+        }
+        let Some(job) = due.get(number % due.len().max(1)) else { return Ok(Command::Nothing) };
+        let route = match job.spec.target {
+            Some(_) => Route::Engine,
+            None => Route::Kinds(vec![job.spec.kind.clone()]),
         };
         Ok(Command::Claim(ClaimRequest {
             worker: worker_name(worker)?,
-            tenant: Some(self.tenants[tenant].id),
-            queues: vec![queue_name(queue)?],
+            tenant: Some(job.spec.tenant),
+            queues: vec![job.spec.queue.clone()],
             route,
             max,
             lease_until: own_end.map(|ms| self.ahead(ms)),
