@@ -113,6 +113,8 @@ impl World {
                 self.away.remove(worker);
                 self.beat(*worker, *ms)?
             }
+            // Whether leases come back with a worker that had left is left open.
+            Step::Leave { worker } if self.holds(model, &worker_name(*worker)?).await? => Command::Nothing,
             Step::Leave { worker } => {
                 self.away.insert(*worker);
                 Command::Leave(worker_name(*worker)?, self.now)
@@ -240,6 +242,11 @@ impl World {
         let running: Vec<Lease> = model.jobs.leases(&self.jobs).await?.into_iter().flatten().collect();
         let pick = |number: &usize| running.get(number % running.len().max(1)).cloned();
         Ok(numbers.iter().filter_map(pick).collect())
+    }
+
+    async fn holds(&self, model: &Stores, worker: &WorkerName) -> Result<bool> {
+        let leases = model.jobs.leases(&self.jobs).await?;
+        Ok(leases.into_iter().flatten().any(|lease| lease.worker == *worker))
     }
 
     async fn change(&self, model: &Stores, wish: &Wish) -> Result<Option<JobChange>> {
