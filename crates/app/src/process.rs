@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use taskflow_adapters::rest;
-use taskflow_adapters::rest::server::{ServerLimits, serve};
+use taskflow_adapters::rest::server::{self, ServerLimits};
 use taskflow_adapters::telemetry::Metrics;
 use taskflow_application::maintain::Maintain;
 use tokio::net::TcpListener;
@@ -43,7 +43,7 @@ pub(crate) struct Parts {
 }
 
 /// A serving process.
-pub(crate) struct Process {
+struct Process {
     config: Config,
     parts: Parts,
     stop: CancellationToken,
@@ -52,10 +52,19 @@ pub(crate) struct Process {
     figures: Metrics,
 }
 
+/// Serves until a signal, and then ends in good order.
+pub(crate) async fn serve(config: Config, parts: Parts) -> Result<()> {
+    let Some(process) = Process::start(config, parts).await? else {
+        tracing::info!("stopped before the database was open");
+        return Ok(());
+    };
+    process.run().await
+}
+
 impl Process {
     /// Takes what it needs: its address first, since that fails at once if it
-    /// fails, then its database.
-    pub(crate) async fn start(config: Config, parts: Parts) -> Result<Self> {
+    /// fails, then its database. `None` if it was told to stop meanwhile.
+    async fn start(config: Config, parts: Parts) -> Result<Option<Self>> {
         let stop = shutdown::on_signal().context("signals cannot be received")?;
         let listener = match parts.listen {
             None => None,
@@ -65,13 +74,13 @@ impl Process {
             }
         };
         let figures = Metrics::install().context("metrics cannot be collected")?;
-        let opened = stop.run_until_cancelled(Engine::open(&config, &stop)).await;
-        let engine = opened.context("stopped before the database was open")??;
-        Ok(Self { config, parts, stop, listener, engine, figures })
+        let Some(engine) = stop.run_until_cancelled(Engine::open(&config, &stop)).await else {
+            return Ok(None);
+        };
+        Ok(Some(Self { config, parts, stop, listener, engine: engine?, figures }))
     }
 
-    /// Serves until a signal, and then ends in good order.
-    pub(crate) async fn run(mut self) -> Result<()> {
+    async fn run(mut self) -> Result<()> {
         let runner = Runner::new(self.engine.world.clock.clone(), self.stop.clone());
         loops::start_common(&runner, &self.engine.database, &self.engine.clock, &self.figures);
         if self.parts.worker {
@@ -101,7 +110,7 @@ impl Process {
         let limits = ServerLimits { drain, ..ServerLimits::default() };
         let state = self.engine.api(&self.figures, &self.stop);
         let router = if self.parts.api { rest::router(state) } else { rest::health_router(state) };
-        serve(listener, router, limits, self.stop.clone()).await;
+        server::serve(listener, router, limits, self.stop.clone()).await;
     }
 
     /// Runs the worker, again if it fails, until the process is to stop.

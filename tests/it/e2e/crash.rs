@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use serde_json::json;
+use taskflow_tests::process::Process;
 use tokio::sync::watch;
 
 use super::api::{Api, Store, bounded, call, id_of};
@@ -21,10 +22,17 @@ const KILLS: usize = 10;
 /// Who posts at the same time.
 const CALLERS: usize = 8;
 
+/// With short leases, as what ran at the kill runs again only when its lease has expired.
+async fn up(store: &Store) -> Result<(Process, Api)> {
+    let process = store.launch("up").env("TASKFLOW_LEASE_MS", "1000").start().await?;
+    let api = Api::new(&process.url)?;
+    Ok((process, api))
+}
+
 async fn nothing_acknowledged_is_lost(store: Store) -> Result<()> {
     let mut acknowledged = Vec::new();
     for round in 0..KILLS {
-        let (mut process, api) = store.up().await?;
+        let (mut process, api) = up(&store).await?;
         let (count, counted) = watch::channel(0_usize);
         let count = Arc::new(count);
         let callers: Vec<_> =
@@ -39,7 +47,7 @@ async fn nothing_acknowledged_is_lost(store: Store) -> Result<()> {
         }
     }
     ensure!(acknowledged.len() >= KILLS * 5, "too few were accepted to show anything");
-    let (_process, api) = store.up().await?;
+    let (_process, api) = up(&store).await?;
     for id in &acknowledged {
         api.in_state(id, "SUCCEEDED").await?;
     }
@@ -64,14 +72,11 @@ async fn post(api: Api, count: Arc<watch::Sender<usize>>) -> Vec<String> {
 
 async fn jobs_of_a_killed_process_run_again(store: Store) -> Result<()> {
     let target = Target::start().await?;
-    let launch = || store.launch("up").env("TASKFLOW_LEASE_MS", "1000");
-    let mut process = launch().start().await?;
-    let api = Api::new(&process.url)?;
+    let (mut process, api) = up(&store).await?;
     let id = api.submit(&call(&target.url("hold"))).await?;
     target.called(1).await?;
     process.kill()?;
-    let process = launch().start().await?;
-    let api = Api::new(&process.url)?;
+    let (_process, api) = up(&store).await?;
     bounded("the second attempt", target.called(2)).await??;
     target.open();
     api.in_state(&id, "SUCCEEDED").await?;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use taskflow_tests::process::{Process, Signal};
 
-use super::api::{Api, Store, call};
+use super::api::{Api, Store, call, until};
 use super::on_both_databases;
 use super::target::Target;
 
@@ -24,7 +24,7 @@ async fn running_work_gets_its_time(store: Store) -> Result<()> {
     let id = api.submit(&call(&target.url("hold"))).await?;
     target.called(1).await?;
     process.signal(Signal::Term)?;
-    super::api::until("the listener is closed", async || api.job(&id).await.is_err()).await?;
+    until("the listener is closed", async || api.job(&id).await.is_err()).await?;
     target.open();
     assert_eq!(process.ended().await?.code(), Some(0), "{}", process.log());
     let (_process, api) = up(&store, 1_000).await?;
@@ -47,5 +47,20 @@ async fn the_rest_is_handed_back(store: Store) -> Result<()> {
     target.open();
     let job = api.in_state(&id, "SUCCEEDED").await?;
     assert_eq!(api.outcomes(&id).await?, ["INTERRUPTED", "SUCCEEDED"], "{job}");
+    Ok(())
+}
+
+/// Whoever asks twice does not want to wait.
+#[tokio::test]
+async fn a_second_signal_does_not_wait() -> Result<()> {
+    let target = Target::start().await?;
+    let store = Store::sqlite()?;
+    let (mut process, api) = up(&store, 3_600_000).await?;
+    api.submit(&call(&target.url("hold"))).await?;
+    target.called(1).await?;
+    process.signal(Signal::Term)?;
+    until("the first signal was heard", async || process.log().contains("stopping")).await?;
+    process.signal(Signal::Term)?;
+    assert_eq!(process.ended().await?.code(), Some(130), "{}", process.log());
     Ok(())
 }

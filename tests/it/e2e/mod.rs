@@ -9,6 +9,7 @@ mod execution;
 mod idempotency;
 mod lease;
 mod outage;
+mod surface;
 mod target;
 
 /// Writes a test for each database.

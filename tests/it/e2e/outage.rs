@@ -19,7 +19,11 @@ const RESUMES: Duration = Duration::from_secs(10);
 async fn the_database_goes_and_comes_back() -> Result<()> {
     let server = Cluster::durable()?;
     let database = create_database(&server.url()).await?;
-    let process = Launch::new(["up"]).env("DATABASE_URL", &database.url).start().await?;
+    let process = Launch::new(["up"])
+        .env("DATABASE_URL", &database.url)
+        .env("TASKFLOW_LEASE_MS", "3000")
+        .start()
+        .await?;
     let api = Api::new(&process.url)?;
     let (tally, mut tallied) = watch::channel(Tally::default());
     let tally = Arc::new(tally);

@@ -3,10 +3,10 @@
 use anyhow::Result;
 
 use crate::config::Config;
-use crate::process::{Parts, Process};
+use crate::process::{Parts, serve};
 
 /// Runs until a signal.
 pub(crate) async fn run(config: Config) -> Result<()> {
     let listen = Some(config.http.listen);
-    Process::start(config, Parts { listen, api: true, worker: true }).await?.run().await
+    serve(config, Parts { listen, api: true, worker: true }).await
 }

@@ -4,10 +4,10 @@
 use anyhow::Result;
 
 use crate::config::Config;
-use crate::process::{Parts, Process};
+use crate::process::{Parts, serve};
 
 /// Runs until a signal.
 pub(crate) async fn run(config: Config) -> Result<()> {
     let listen = config.http.worker_listen;
-    Process::start(config, Parts { listen, api: false, worker: true }).await?.run().await
+    serve(config, Parts { listen, api: false, worker: true }).await
 }
