@@ -1,5 +1,6 @@
 //! What is PostgreSQL's own, besides the contract.
 
+mod cancel;
 mod contract;
 mod looks;
 mod plans;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
-use sqlx::{PgConnection, Row};
-use taskflow_application::ports::{QueueDepth, QueueStore, StoreError, StoreResult};
+use sqlx::PgConnection;
+use taskflow_application::ports::{QueueDepth, QueueStore, StoreResult};
 use taskflow_domain::queue::{Bucket, Queue, QueueSettings, Rate};
 use taskflow_domain::{QueueName, Timestamp};
 
@@ -15,7 +15,7 @@ use super::sweep::STOP_COMMITS;
 use super::unit::{BEGIN_CHANGING_SETTINGS, End, Unit, repeat, transact_detached};
 use super::{Inner, int, rejected};
 use crate::store::entity::queue;
-use crate::store::error::{Fault, from_orm, from_sqlx};
+use crate::store::error::{Fault, from_orm};
 
 const ADD: &str = "insert into queue (name) values ($1) on conflict do nothing";
 
@@ -55,21 +55,18 @@ where l.queue_id = $1 and (l.blocked or l.queue_slot is not null or $2)"
 );
 
 const DEPTHS: &str = "
-select q.name, d.state, d.n
-from queue q cross join lateral (
-    select state, sum(n)::int8 n
-    from (select state, n from depth where queue_id = q.id
-        union all select state, n from depth_delta where queue_id = q.id) x
-    group by 1) d";
+select queue_id, state, sum(n)::int8
+from (select queue_id, state, n from depth union all select queue_id, state, n from depth_delta) x
+group by 1, 2";
 
 /// The first jobs of each busy lane stand for all of it: a job further back is
 /// due earlier only if its priority is lower, and the key makes up for that
 /// within the hour.
 const OLDEST: &str = "
-select q.name, min(r.due_at)
-from queue q
-join lane l on l.queue_id = q.id and l.active
+select l.queue_id, min(r.due_at)
+from lane l
 cross join lateral (select due_at from ready r where r.lane_id = l.id order by r.ord, r.job_id limit 16) r
+where l.active
 group by 1";
 
 /// The port over PostgreSQL.
@@ -148,29 +145,28 @@ impl QueueStore for PgQueues {
 
     async fn depths(&self) -> StoreResult<Vec<QueueDepth>> {
         let pool = &self.0.pool;
+        let counts: Vec<(i32, i16, i64)> = repeat(|| sqlx::query_as(DEPTHS).fetch_all(pool)).await?;
+        let oldest: Vec<(i32, i64)> = repeat(|| sqlx::query_as(OLDEST).fetch_all(pool)).await?;
         let empty = |name: QueueName| QueueDepth { name, by_state: [0; 9], oldest_due: None };
-        let mut depths: BTreeMap<QueueName, QueueDepth> =
-            self.list().await?.into_iter().map(|queue| (queue.name.clone(), empty(queue.name))).collect();
-        let name = |text: &str| {
-            QueueName::new(text).map_err(|fault| StoreError::Rejected(format!("queue {text}: {fault}")))
-        };
-        for row in repeat(|| sqlx::query(DEPTHS).fetch_all(pool)).await? {
-            let read =
-                || Ok((row.try_get::<&str, _>(0)?, row.try_get::<i16, _>(1)?, row.try_get::<i64, _>(2)?));
-            let (queue, state, n) = read().map_err(|fault: sqlx::Error| from_sqlx(&fault))?;
-            let name = name(queue)?;
-            let depth = depths.entry(name.clone()).or_insert_with(|| empty(name));
-            if let Some(place) = usize::try_from(state).ok().and_then(|state| depth.by_state.get_mut(state)) {
+        let mut depths: BTreeMap<i32, QueueDepth> = BTreeMap::new();
+        for row in queue::Entity::find().all(&self.0.orm).await.map_err(|fault| from_orm(&fault))? {
+            depths.insert(row.id, empty(Queue::try_from(row)?.name));
+        }
+        for (queue, state, n) in counts {
+            let depth = depths.get_mut(&queue);
+            let place =
+                usize::try_from(state).ok().zip(depth).and_then(|(at, depth)| depth.by_state.get_mut(at));
+            if let Some(place) = place {
                 *place = u64::try_from(n).unwrap_or_default();
             }
         }
-        for row in repeat(|| sqlx::query(OLDEST).fetch_all(pool)).await? {
-            let read = || Ok((row.try_get::<&str, _>(0)?, row.try_get::<i64, _>(1)?));
-            let (queue, due) = read().map_err(|fault: sqlx::Error| from_sqlx(&fault))?;
-            if let Some(depth) = depths.get_mut(&name(queue)?) {
+        for (queue, due) in oldest {
+            if let Some(depth) = depths.get_mut(&queue) {
                 depth.oldest_due = Some(Timestamp::from_micros(due));
             }
         }
-        Ok(depths.into_values().collect())
+        let mut depths: Vec<QueueDepth> = depths.into_values().collect();
+        depths.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(depths)
     }
 }

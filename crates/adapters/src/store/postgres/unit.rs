@@ -104,12 +104,22 @@ async fn begin(pool: &PgPool, statement: &'static str) -> sqlx::Result<Transacti
     let mut stale = pool.size();
     loop {
         match pool.begin_with(statement).await {
-            Err(sqlx::Error::Io(fault)) if stale > 0 => {
+            Err(fault) if stale > 0 && is_broken(&fault) => {
                 tracing::debug!(%fault, "a pooled connection was broken");
                 stale -= 1;
             }
             result => return result,
         }
+    }
+}
+
+/// Whether the connection is at fault, and not the statement.
+pub(super) fn is_broken(fault: &sqlx::Error) -> bool {
+    match fault {
+        sqlx::Error::Io(_) => true,
+        // The server told, before it closed the connection, that it is going.
+        sqlx::Error::Database(fault) => matches!(fault.code().as_deref(), Some("57P01" | "57P02")),
+        _ => false,
     }
 }
 

@@ -18,6 +18,7 @@ use taskflow_application::ports::{JobFilter, JobReader, Page, StoreResult};
 use taskflow_domain::{Attempt, Job, JobEvent, JobId, TenantId, Timestamp};
 
 use super::Inner;
+use super::unit::is_broken;
 use crate::store::error::{Fault, from_sqlx};
 
 /// The reader's port.
@@ -102,16 +103,6 @@ where
             }
             result => return result.map_err(|fault| from_sqlx(&fault)),
         }
-    }
-}
-
-/// Whether the connection is at fault, and not the statement.
-fn is_broken(fault: &sqlx::Error) -> bool {
-    match fault {
-        sqlx::Error::Io(_) => true,
-        // The server told, before it closed the connection, that it is going.
-        sqlx::Error::Database(fault) => matches!(fault.code().as_deref(), Some("57P01" | "57P02")),
-        _ => false,
     }
 }
 
