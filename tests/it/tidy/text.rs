@@ -9,7 +9,8 @@ const MOST_LINES: usize = 400;
 const RULES: &str = "tests/it/tidy/";
 
 fn is_test(source: &Source) -> bool {
-    source.path.starts_with("tests/") || source.path.starts_with("checker/")
+    ["tests/", "checker/"].iter().any(|top| source.path.starts_with(top))
+        || source.path.contains("/src/") && source.path.contains("/tests/")
 }
 
 #[test]

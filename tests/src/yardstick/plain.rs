@@ -213,12 +213,13 @@ async fn drain_one(url: String, worker: i32, batch: i32, total: Arc<AtomicU64>) 
     let claim = client.prepare(CLAIM).await?;
     let complete = client.prepare(COMPLETE).await?;
     let mut last = Instant::now();
+    let mut pause = tokio::time::interval(Duration::from_millis(1));
     let mut empty = 0;
     while empty < 40 {
         let rows = client.query(&claim, &[&batch, &worker]).await?;
         if rows.is_empty() {
             empty += 1;
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            pause.tick().await;
             continue;
         }
         empty = 0;

@@ -77,7 +77,7 @@ impl<W: Write> Write for Line<W> {
 }
 
 /// The text without characters that leave the line or deceive the eye. In JSON
-/// they can only stand inside strings, where `\uXXXX` means the same.
+/// they can only stand inside strings, where `\uHHHH` means the same.
 fn escaped(text: &str, format: LogFormat) -> String {
     let mut out = String::with_capacity(text.len() + 1);
     for character in text.chars() {

@@ -34,7 +34,7 @@ enum Place {
 impl Subject {
     /// Makes the schema and starts the loops.
     pub(super) async fn open(config: &config::Database) -> Result<Self> {
-        let name = format!("taskflow_bench_{}", std::process::id());
+        let name = format!("bench_{}", std::process::id());
         let (apart, place, schema) = match &config.url {
             DatabaseUrl::Postgres(_) => (config.clone(), Place::Schema, Some(name)),
             DatabaseUrl::Sqlite(url) => {

@@ -243,7 +243,7 @@ impl<'a> Reader<'a, '_> {
         }
     }
 
-    /// The code unit of `uXXXX`, standing on the `u`.
+    /// The code unit of `uHHHH`, standing on the `u`.
     fn unit(&mut self, path: &Path<'_>) -> Read<u32> {
         let digits = self.bytes.get(self.at + 1..self.at + 5);
         let unit = digits
