@@ -85,7 +85,7 @@ fn the_environment_is_read_in_one_place() {
 
 #[test]
 fn metrics_are_named_in_one_place() {
-    let prefixes = ["!(\"taskflow_", "= \"taskflow_"];
+    let prefixes = ["er!(\"taskflow_", "ge!(\"taskflow_", "am!(\"taskflow_", "= \"taskflow_"];
     let elsewhere = |source: &Source| {
         source.path != "crates/application/src/meter.rs"
             && source.path != "crates/adapters/src/telemetry/mod.rs"
