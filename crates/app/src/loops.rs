@@ -27,8 +27,10 @@ const CLOCK: Duration = Duration::from_secs(30);
 const DEPTHS: Duration = Duration::from_secs(10);
 /// How often the promoter looks without being told.
 const PROMOTE: Duration = Duration::from_secs(1);
-/// How often old jobs are deleted, and caches compared with the truth.
-const HOUSEKEEPING: Duration = Duration::from_mins(1);
+/// How often old jobs are deleted.
+const PRUNE: Duration = Duration::from_mins(1);
+/// How often caches are compared with the truth: what a crash left half done waits so long at most.
+const SWEEP: Duration = Duration::from_secs(10);
 
 fn every(period: Duration) -> Rhythm {
     Rhythm { period, news: None }
@@ -69,11 +71,11 @@ pub(crate) fn start_engine(runner: &Runner, world: &World, maintain: Arc<Maintai
         async move { steps.promote().await }
     });
     let steps = Arc::clone(&maintain);
-    runner.start("prune", every(HOUSEKEEPING), move || {
+    runner.start("prune", every(PRUNE), move || {
         let steps = Arc::clone(&steps);
         async move { steps.prune().await }
     });
-    runner.start("sweep", every(HOUSEKEEPING), move || {
+    runner.start("sweep", every(SWEEP), move || {
         let steps = Arc::clone(&maintain);
         async move { steps.sweep().await.map(|_| Step::default()) }
     });
