@@ -105,8 +105,8 @@ async fn a_given_up_begin_is_rolled_back() -> anyhow::Result<()> {
     execute(&database.url, "create table kept (n integer)").await?;
     for n in 0..200 {
         poll_some(store.pool().begin(), n % 6).await;
-        give_up(store.pool().begin(), u32::try_from(n)? % 10).await.transpose()?;
-        sqlx::query("insert into kept values ($1)").bind(n).execute(store.pool()).await?;
+        give_up(store.pool().begin(), n % 10).await.transpose()?;
+        sqlx::query("insert into kept values ($1)").bind(i64::from(n)).execute(store.pool()).await?;
     }
     let sql = "do $$ begin if (select count(*) from kept) <> 200 then \
          raise exception '% rows', (select count(*) from kept); end if; end $$";
