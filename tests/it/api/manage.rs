@@ -24,6 +24,9 @@ async fn a_queue_is_set_held_and_released() {
     );
     let kept = api.put(path, json!({})).await.expect(200);
     assert_eq!((&kept["max_running"], &kept["paused"]), (&json!(null), &json!(true)));
+    api.clock.advance(86_400_000);
+    let ended = api.get(path).await.expect(200);
+    assert_eq!((&ended["paused"], &ended["pause"]), (&json!(false), &json!(null)));
     let free = api.act(&format!("{path}/resume")).await.expect(200);
     assert_eq!((&free["paused"], &free["pause"]), (&json!(false), &json!(null)));
     let list = api.get("/v1/admin/queues").await.expect(200);

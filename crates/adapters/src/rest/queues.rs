@@ -33,15 +33,17 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(resume_queue))
 }
 
-fn queue(queue: &Queue, depth: Option<&QueueDepth>) -> wire::Queue {
+fn queue(queue: &Queue, depth: Option<&QueueDepth>, now: Timestamp) -> wire::Queue {
     let settings = &queue.settings;
+    // A hold that has ended by itself holds nothing, though the store still has it.
+    let pause = settings.pause.as_ref().filter(|pause| pause.until.is_none_or(|until| until > now));
     wire::Queue {
         name: queue.name.as_str().to_owned(),
         max_running: settings.max_running,
         max_running_per_tenant: settings.max_running_per_tenant,
         rate_limit: settings.rate.map(|rate| wire::Rate { limit: rate.limit, period_ms: rate.period_ms }),
-        paused: settings.pause.is_some(),
-        pause: settings.pause.as_ref().map(|pause| wire::Pause {
+        paused: pause.is_some(),
+        pause: pause.map(|pause| wire::Pause {
             reason: pause.reason.clone(),
             actor: pause.actor.clone(),
             since: Time(pause.since),
@@ -59,7 +61,7 @@ const fn counts(by_state: [u64; 9]) -> wire::QueueCounts {
 
 async fn with_depth(state: &ApiState, found: Queue) -> Result<wire::Queue, Problem> {
     let depths = state.queues.depths().await?;
-    Ok(queue(&found, depths.iter().find(|depth| depth.name == found.name)))
+    Ok(queue(&found, depths.iter().find(|depth| depth.name == found.name), state.queues.now()))
 }
 
 /// What is no name names no queue.
@@ -78,11 +80,11 @@ fn name_of(NamePath(text): &NamePath) -> Result<QueueName, Problem> {
     responses((status = 200, description = "The queues.", body = wire::QueueList), ListProblems)
 )]
 async fn list_queues(State(state): State<ApiState>, _: NoQuery) -> Result<Answer<wire::QueueList>, Problem> {
-    let work = async move { (state.queues.list().await, state.queues.depths().await) };
-    let (queues, depths) = detached(work).await?;
+    let work = async move { (state.queues.list().await, state.queues.depths().await, state.queues.now()) };
+    let (queues, depths, now) = detached(work).await?;
     let (queues, depths) = (queues?, depths?);
     let depth = |name: &QueueName| depths.iter().find(|depth| depth.name == *name);
-    let items = queues.iter().map(|found| queue(found, depth(&found.name))).collect();
+    let items = queues.iter().map(|found| queue(found, depth(&found.name), now)).collect();
     Ok(Answer(wire::QueueList { items, next_cursor: None }))
 }
 
