@@ -144,27 +144,27 @@ async fn make(
 }
 
 const MAKE_QUEUES: &str =
-    "insert into queue (name) select value from json_each(?1) where true on conflict do nothing";
-const QUEUES: &str = "select q.name, q.id from json_each(?1) e cross join queue q on q.name = e.value";
+    "insert into queue (name) select value from jsonb_each(?1) where true on conflict do nothing";
+const QUEUES: &str = "select q.name, q.id from jsonb_each(?1) e cross join queue q on q.name = e.value";
 const MAKE_KINDS: &str =
-    "insert into kind (name) select value from json_each(?1) where true on conflict do nothing";
-const KINDS: &str = "select k.name, k.id from json_each(?1) e cross join kind k on k.name = e.value";
+    "insert into kind (name) select value from jsonb_each(?1) where true on conflict do nothing";
+const KINDS: &str = "select k.name, k.id from jsonb_each(?1) e cross join kind k on k.name = e.value";
 
 /// The slots of tenants in queues that limit each tenant.
 const MAKE_SLOTS: &str = "insert into limit_slot (tenant_id, queue_id, max_running) \
     select distinct e.value->>'$[0]', q.id, q.max_running_per_tenant \
-    from json_each(?1) e cross join queue q on q.id = e.value->>'$[1]' \
+    from jsonb_each(?1) e cross join queue q on q.id = e.value->>'$[1]' \
     where q.max_running_per_tenant is not null on conflict do nothing";
 
 const MAKE_LANES: &str = "insert into lane \
       (tenant_id, queue_id, route, weight, cost_us, paused, tenant_slot, queue_slot, blocked) \
     select t.id, e.value->>'$[1]', e.value->>'$[2]', t.weight, ?2, t.paused, ts.id, qs.id, \
       coalesce(ts.running >= ts.max_running, 0) or coalesce(qs.running >= qs.max_running, 0) \
-    from json_each(?1) e cross join tenant t on t.id = e.value->>'$[0]' \
+    from jsonb_each(?1) e cross join tenant t on t.id = e.value->>'$[0]' \
     left join limit_slot ts on ts.tenant_id = t.id and coalesce(ts.queue_id, 0) = 0 \
     left join limit_slot qs on qs.tenant_id = t.id and coalesce(qs.queue_id, 0) = e.value->>'$[1]' \
     where true on conflict do nothing";
 
 const LANES: &str = "select l.tenant_id, l.queue_id, l.route, l.id \
-    from json_each(?1) e cross join lane l \
+    from jsonb_each(?1) e cross join lane l \
     on l.tenant_id = e.value->>'$[0]' and l.queue_id = e.value->>'$[1]' and l.route = e.value->>'$[2]'";

@@ -186,12 +186,13 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 const KEYS: &str = "select i.tenant_id, i.key, i.job_id, i.fingerprint \
-    from json_each(?1) e cross join idempotency i \
+    from jsonb_each(?1) e cross join idempotency i \
     on i.tenant_id = e.value->>'$[0]' and i.key = e.value->>'$[1]'";
 
-const BACKLOGS: &str = "select t.id, t.max_backlog from json_each(?1) e \
+const BACKLOGS: &str = "select t.id, t.max_backlog from jsonb_each(?1) e \
     cross join tenant t on t.id = e.value where t.max_backlog is not null";
 
 /// Counted no further than the limit, so that a long backlog costs no more than a full one.
-const WAITING: &str = "select (select count(*) from (select 1 from ready where tenant_id = ?1 limit ?2)) \
+const WAITING: &str = "select (select count(*) from ( \
+      select 1 from lane l cross join ready r on r.lane_id = l.id where l.tenant_id = ?1 limit ?2)) \
     + (select count(*) from (select 1 from parked where tenant_id = ?1 limit ?2))";

@@ -90,7 +90,7 @@ macro_rules! columns {
 const LEASES: &str = concat!(
     "select ",
     columns!(),
-    "from json_each(?1) e \
+    "from jsonb_each(?1) e \
      cross join running r on r.tenant_id = e.value->>'$[0]' and r.job_id = unhex(e.value->>'$[1]', '-') \
      cross join worker w on w.id = r.worker_id \
      cross join job j on j.tenant_id = r.tenant_id and j.id = r.job_id"
@@ -113,7 +113,7 @@ const EXPIRED: &str = concat!(
 
 const EXTEND: &str = "update running set \
       lease_until = case when lease_until is null then null else ?2 end \
-    from json_each(?1) e \
+    from jsonb_each(?1) e \
     where running.tenant_id = e.value->>'$[0]' and running.job_id = unhex(e.value->>'$[1]', '-') \
       and running.token = e.value->>'$[2]' \
     returning tenant_id, job_id, token, cancel_at is not null";

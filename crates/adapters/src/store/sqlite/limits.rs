@@ -60,10 +60,10 @@ pub(super) async fn unblock(tx: &mut SqliteConnection, slots: &BTreeSet<i32>) ->
 }
 
 const COUNT: &str = "update limit_slot set running = running + (e.value->>'$[1]') \
-    from json_each(?1) e where limit_slot.id = e.value->>'$[0]'";
+    from jsonb_each(?1) e where limit_slot.id = e.value->>'$[0]'";
 
 const BLOCK: &str = "with full(id) as materialized ( \
-      select s.id from json_each(?1) e cross join limit_slot s on s.id = e.value \
+      select s.id from jsonb_each(?1) e cross join limit_slot s on s.id = e.value \
       where s.running >= s.max_running) \
     update lane set blocked = 1 where blocked = 0 and id in ( \
       select l.id from full cross join lane l on l.tenant_slot = full.id \
@@ -71,7 +71,7 @@ const BLOCK: &str = "with full(id) as materialized ( \
       select l.id from full cross join lane l on l.queue_slot = full.id)";
 
 const UNBLOCK: &str = "with open(id) as materialized ( \
-      select s.id from json_each(?1) e cross join limit_slot s on s.id = e.value \
+      select s.id from jsonb_each(?1) e cross join limit_slot s on s.id = e.value \
       where s.running < s.max_running) \
     update lane set blocked = 0 where blocked = 1 and id in ( \
       select l.id from open cross join lane l on l.tenant_slot = open.id \

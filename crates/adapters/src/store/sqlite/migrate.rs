@@ -27,10 +27,11 @@ pub(super) async fn open_writer(
 ) -> StoreResult<SqlitePool> {
     let mut connect = base.clone().create_if_missing(true).synchronous(SqliteSynchronous::Full);
     if !in_memory {
+        // A long log writes pages that change again and again to the file only once.
         connect = connect
             .journal_mode(SqliteJournalMode::Wal)
-            .pragma("wal_autocheckpoint", "4000")
-            .pragma("journal_size_limit", "67108864");
+            .pragma("wal_autocheckpoint", "16000")
+            .pragma("journal_size_limit", "134217728");
     }
     if let Some(bytes) = options.max_bytes {
         connect = connect.pragma("max_page_count", (bytes / PAGE_BYTES).max(1).to_string());

@@ -98,8 +98,8 @@ where
     Ok(())
 }
 
-const KIND_IDS: &str = "select k.id from json_each(?1) e cross join kind k on k.name = e.value";
-const QUEUE_IDS: &str = "select q.id from json_each(?1) e cross join queue q on q.name = e.value";
-const KINDS: &str = "select k.id, k.name from json_each(?1) e cross join kind k on k.id = e.value";
-const QUEUES: &str = "select q.id, q.name from json_each(?1) e cross join queue q on q.id = e.value";
-const TENANTS: &str = "select t.id, t.slug from json_each(?1) e cross join tenant t on t.id = e.value";
+const KIND_IDS: &str = "select k.id from jsonb_each(?1) e cross join kind k on k.name = e.value";
+const QUEUE_IDS: &str = "select q.id from jsonb_each(?1) e cross join queue q on q.name = e.value";
+const KINDS: &str = "select k.id, k.name from jsonb_each(?1) e cross join kind k on k.id = e.value";
+const QUEUES: &str = "select q.id, q.name from jsonb_each(?1) e cross join queue q on q.id = e.value";
+const TENANTS: &str = "select t.id, t.slug from jsonb_each(?1) e cross join tenant t on t.id = e.value";

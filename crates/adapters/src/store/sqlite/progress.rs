@@ -95,11 +95,11 @@ fn record(key: JobKey, progress: &Progress, at: Timestamp) -> ProgressRecord {
 }
 
 const HELD: &str = "select r.tenant_id, r.job_id, r.token, r.seq, w.name \
-    from json_each(?1) e \
+    from jsonb_each(?1) e \
     cross join running r on r.tenant_id = e.value->>'$[0]' and r.job_id = unhex(e.value->>'$[1]', '-') \
     cross join worker w on w.id = r.worker_id";
 
-const NUMBER: &str = "update running set seq = e.value->>'$[2]' from json_each(?1) e \
+const NUMBER: &str = "update running set seq = e.value->>'$[2]' from jsonb_each(?1) e \
     where running.tenant_id = e.value->>'$[0]' and running.job_id = unhex(e.value->>'$[1]', '-')";
 
 static SHOW: LazyLock<String> = LazyLock::new(|| insert_sql::<ProgressRecord>("insert or replace"));

@@ -77,7 +77,7 @@ const OLD: &str = "select f.tenant_id, f.job_id from finished f \
         where i.tenant_id = f.tenant_id and i.job_id = f.job_id and i.created_at > ?3) \
     order by f.finished_at limit ?4";
 
-const STILL: &str = "select f.tenant_id, f.job_id, j.queue_id from json_each(?1) e \
+const STILL: &str = "select f.tenant_id, f.job_id, j.queue_id from jsonb_each(?1) e \
     cross join finished f on f.tenant_id = e.value->>'$[0]' and f.job_id = unhex(e.value->>'$[1]', '-') \
     cross join job j on j.tenant_id = f.tenant_id and j.id = f.job_id \
     where f.state = ?2 and f.finished_at < ?3";
@@ -89,7 +89,7 @@ macro_rules! of_these {
             $table,
             " where (tenant_id, ",
             $id,
-            ") in (select e.value->>'$[0]', unhex(e.value->>'$[1]', '-') from json_each(?1) e)"
+            ") in (select e.value->>'$[0]', unhex(e.value->>'$[1]', '-') from jsonb_each(?1) e)"
         )
     };
 }
@@ -97,9 +97,9 @@ macro_rules! of_these {
 /// The labels' rows are found by the labels in the job, so the job goes later.
 const DELETE: [&str; 7] = [
     "delete from job_label where (tenant_id, key, value, job_id) in ( \
-       select j.tenant_id, l.key, l.value, j.id from json_each(?1) e \
+       select j.tenant_id, l.key, l.value, j.id from jsonb_each(?1) e \
        cross join job j on j.tenant_id = e.value->>'$[0]' and j.id = unhex(e.value->>'$[1]', '-') \
-       cross join json_each(j.labels) l)",
+       cross join jsonb_each(j.labels) l)",
     of_these!("idempotency", "job_id"),
     of_these!("attempt", "job_id"),
     of_these!("job_event", "job_id"),

@@ -246,7 +246,7 @@ fn value(position: usize, column: &str) -> String {
 pub(super) fn insert_sql<R: Record>(verb: &str) -> String {
     let values: Vec<_> = R::COLUMNS.iter().enumerate().map(|(at, column)| value(at, column)).collect();
     format!(
-        "{verb} into {} ({}) select {} from json_each(?1) e",
+        "{verb} into {} ({}) select {} from jsonb_each(?1) e",
         R::TABLE,
         R::COLUMNS.join(", "),
         values.join(", ")
@@ -257,6 +257,6 @@ pub(super) fn insert_sql<R: Record>(verb: &str) -> String {
 pub(super) fn delete_sql(table: &str, id: &str) -> String {
     format!(
         "delete from {table} where (tenant_id, {id}) in \
-         (select e.value->>'$[0]', unhex(e.value->>'$[1]', '-') from json_each(?1) e)"
+         (select e.value->>'$[0]', unhex(e.value->>'$[1]', '-') from jsonb_each(?1) e)"
     )
 }

@@ -77,4 +77,4 @@ const SLEEPING: &str = "with recursive due(lane_id) as ( \
 const BLOCKED: &str = "select l.id from lane l where l.blocked = 1 \
     and not exists (select 1 from limit_slot s where s.id in (l.tenant_slot, l.queue_slot) \
       and s.running >= s.max_running)";
-const UNBLOCK: &str = "update lane set blocked = 0 where id in (select value from json_each(?1))";
+const UNBLOCK: &str = "update lane set blocked = 0 where id in (select value from jsonb_each(?1))";

@@ -219,7 +219,7 @@ fn insert<R: Record>() -> String {
 }
 
 const DEPTH: &str = "insert into depth (queue_id, state, n) \
-    select e.value->>'$[0]', e.value->>'$[1]', e.value->>'$[2]' from json_each(?1) e where true \
+    select e.value->>'$[0]', e.value->>'$[1]', e.value->>'$[2]' from jsonb_each(?1) e where true \
     on conflict (queue_id, state) do update set n = n + excluded.n";
 
 /// A lane that was idle begins at the least virtual time of the busy lanes
@@ -229,4 +229,4 @@ pub(super) const AWAKE: &str = "update lane set active = 1, virtual_us = max(vir
       where o.route = lane.route and o.queue_id = lane.queue_id \
         and o.active = 1 and o.blocked = 0 and o.paused = 0 \
       order by o.virtual_us, o.id limit 1), virtual_us)) \
-    where id in (select value from json_each(?1)) and active = 0";
+    where id in (select value from jsonb_each(?1)) and active = 0";

@@ -182,10 +182,10 @@ const CHARGE: &str = "update lane set \
       virtual_us = virtual_us + (e.value->>'$[1]'), \
       cost_us = coalesce(e.value->>'$[2]', cost_us), \
       active = exists (select 1 from ready r where r.lane_id = lane.id) \
-    from json_each(?1) e where lane.id = e.value->>'$[0]'";
+    from jsonb_each(?1) e where lane.id = e.value->>'$[0]'";
 
 const COUNT: &str = "update queue set \
       running = running + (e.value->>'$[1]'), \
       bucket_micro = coalesce(e.value->>'$[2]', bucket_micro), \
       bucket_at = coalesce(e.value->>'$[3]', bucket_at) \
-    from json_each(?1) e where queue.id = e.value->>'$[0]'";
+    from jsonb_each(?1) e where queue.id = e.value->>'$[0]'";

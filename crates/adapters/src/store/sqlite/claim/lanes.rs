@@ -131,7 +131,7 @@ macro_rules! columns {
 /// Of each queue and route the lanes with the least virtual time, by index.
 const NEXT: &str = concat!(
     columns!(),
-    "from json_each(?2) q cross join json_each(?1) r \
+    "from jsonb_each(?2) q cross join jsonb_each(?1) r \
      cross join lane l on l.id in ( \
        select o.id from lane o \
        where o.route = r.value and o.queue_id = q.value and o.active = 1 and o.blocked = 0 and o.paused = 0 \
@@ -145,7 +145,7 @@ const OF_TENANT: &str = concat!(
     "from lane l \
      left join limit_slot ts on ts.id = l.tenant_slot \
      left join limit_slot qs on qs.id = l.queue_slot \
-     where l.tenant_id = ?3 and l.queue_id in (select value from json_each(?2)) \
-       and l.route in (select value from json_each(?1)) \
+     where l.tenant_id = ?3 and l.queue_id in (select value from jsonb_each(?2)) \
+       and l.route in (select value from jsonb_each(?1)) \
        and l.active = 1 and l.blocked = 0 and l.paused = 0"
 );

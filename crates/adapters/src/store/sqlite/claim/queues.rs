@@ -113,7 +113,7 @@ const ANY: &str = concat!(
        select p.part, r.value, (select min(l.queue_id) from lane l \
          where l.active = 1 and l.blocked = 0 and l.paused = 0 and l.route = r.value \
            and l.queue_id > case p.part when 0 then ?2 else 0 end) \
-       from json_each(?1) r cross join (select 0 part union all select 1) p \
+       from jsonb_each(?1) r cross join (select 0 part union all select 1) p \
        union all \
        select f.part, f.route, (select min(l.queue_id) from lane l \
          where l.active = 1 and l.blocked = 0 and l.paused = 0 and l.route = f.route and l.queue_id > f.id) \
@@ -131,9 +131,9 @@ const ANY: &str = concat!(
 const LISTED: &str = concat!(
     "select ",
     columns!(),
-    "from json_each(?3) e cross join queue q on q.id = e.value \
+    "from jsonb_each(?3) e cross join queue q on q.id = e.value \
      where exists (select 1 from lane l where l.active = 1 and l.blocked = 0 and l.paused = 0 \
-       and l.route in (select value from json_each(?1)) and l.queue_id = q.id) \
+       and l.route in (select value from jsonb_each(?1)) and l.queue_id = q.id) \
      order by q.id <= ?2, q.id"
 );
 
@@ -142,13 +142,13 @@ const OF_TENANT: &str = concat!(
     columns!(),
     "from queue q where q.id in ( \
        select l.queue_id from lane l where l.tenant_id = ?4 and l.active = 1 and l.blocked = 0 \
-         and l.paused = 0 and l.route in (select value from json_each(?1))) \
-       and (?3 is null or q.id in (select value from json_each(?3))) \
+         and l.paused = 0 and l.route in (select value from jsonb_each(?1))) \
+       and (?3 is null or q.id in (select value from jsonb_each(?3))) \
      order by q.id <= ?2, q.id"
 );
 
 const AGAIN: &str = concat!(
     "select ",
     columns!(),
-    "from json_each(?1) e cross join queue q on q.id = e.value order by e.key"
+    "from jsonb_each(?1) e cross join queue q on q.id = e.value order by e.key"
 );

@@ -132,14 +132,14 @@ fn held(row: &SqliteRow) -> Result<Held, Fault> {
 const LEASED: &str = "select r.tenant_id, r.job_id, 3, r.seq, r.lane_id, l.queue_id, r.kind_id, r.priority, \
       r.worker_id, r.started_seq, r.charged_us, l.weight, l.tenant_slot, l.queue_slot, \
       q.max_running is not null, c.cost_us, r.token, r.cancel_at is not null \
-    from json_each(?1) e \
+    from jsonb_each(?1) e \
     cross join running r on r.tenant_id = e.value->>'$[0]' and r.job_id = unhex(e.value->>'$[1]', '-') \
     cross join lane l on l.id = r.lane_id \
     cross join queue q on q.id = l.queue_id \
     left join kind_cost c on c.tenant_id = r.tenant_id and c.kind_id = r.kind_id";
 
 const STANDING: &str = "with wanted(tenant_id, job_id) as materialized ( \
-      select distinct e.value->>'$[0]', unhex(e.value->>'$[1]', '-') from json_each(?1) e) \
+      select distinct e.value->>'$[0]', unhex(e.value->>'$[1]', '-') from jsonb_each(?1) e) \
     select r.tenant_id, r.job_id, 2, r.seq, r.lane_id, l.queue_id, r.kind_id, r.priority \
       from wanted w cross join ready r on r.tenant_id = w.tenant_id and r.job_id = w.job_id \
       cross join lane l on l.id = r.lane_id \

@@ -68,11 +68,11 @@ impl Lanes {
 }
 
 const CHARGE: &str = "update lane set virtual_us = virtual_us + (e.value->>'$[1]') \
-    from json_each(?1) e where lane.id = e.value->>'$[0]'";
+    from jsonb_each(?1) e where lane.id = e.value->>'$[0]'";
 
 const COST: &str = "insert into kind_cost (tenant_id, kind_id, cost_us) \
-    select e.value->>'$[0]', e.value->>'$[1]', e.value->>'$[2]' from json_each(?1) e where true \
+    select e.value->>'$[0]', e.value->>'$[1]', e.value->>'$[2]' from jsonb_each(?1) e where true \
     on conflict (tenant_id, kind_id) do update set cost_us = excluded.cost_us";
 
 const QUEUES: &str = "update queue set running = running + (e.value->>'$[1]') \
-    from json_each(?1) e where queue.id = e.value->>'$[0]'";
+    from jsonb_each(?1) e where queue.id = e.value->>'$[0]'";

@@ -136,20 +136,20 @@ const KEEP: &str = "update running set \
       priority = e.value->>'$[3]', \
       cancel_at = coalesce(e.value->>'$[4]', cancel_at), \
       cancel_actor = coalesce(e.value->>'$[5]', cancel_actor) \
-    from json_each(?1) e \
+    from jsonb_each(?1) e \
     where running.tenant_id = e.value->>'$[0]' and running.job_id = unhex(e.value->>'$[1]', '-')";
 
 const EDIT: &str = "update job set \
       priority = coalesce(e.value->>'$[2]', priority), \
       run_at = coalesce(e.value->>'$[3]', run_at), \
       labels = case when e.value->>'$[4]' then e.value->>'$[5]' else labels end \
-    from json_each(?1) e \
+    from jsonb_each(?1) e \
     where job.tenant_id = e.value->>'$[0]' and job.id = unhex(e.value->>'$[1]', '-')";
 
 /// The old labels say which rows to delete, so this comes before [`EDIT`].
 const FORGET_LABELS: &str = "delete from job_label where (tenant_id, key, value, job_id) in ( \
     select j.tenant_id, l.key, l.value, j.id \
-    from json_each(?1) e \
+    from jsonb_each(?1) e \
     cross join job j on j.tenant_id = e.value->>'$[0]' and j.id = unhex(e.value->>'$[1]', '-') \
-    cross join json_each(j.labels) l \
+    cross join jsonb_each(j.labels) l \
     where e.value->>'$[4]')";

@@ -4,10 +4,14 @@
 //! jobs are found by it and their states are checked. Where it names only
 //! states, each state's own place is read in the order of the ids, and the
 //! places are merged. Else the jobs themselves are read in that order.
+//!
+//! Due jobs are kept in the order in which they run. A tenant's few are read
+//! whole and put in order; where there are many, its jobs are read in the order
+//! of their ids, and due ones will be met soon.
 
 use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
-use sqlx::{Sqlite, SqliteConnection};
+use sqlx::{Row as _, Sqlite, SqliteConnection};
 use taskflow_application::ports::JobFilter;
 use taskflow_domain::{JobId, JobState, TenantId, Timestamp};
 use uuid::Uuid;
@@ -107,6 +111,7 @@ pub(super) async fn search(
     now: Timestamp,
 ) -> Result<Option<Search>, Fault> {
     let mut values = Values::default();
+    let owner = tenant;
     let tenant = values.number(tenant.0);
     let before = before.map(|job| values.add(Value::Id(job.0)));
     let mut of_job = Vec::new();
@@ -123,16 +128,26 @@ pub(super) async fn search(
     conditions(&mut values, &mut of_job, filter);
     let rare = !filter.labels.is_empty() || filter.correlation_id.is_some() || filter.rule_id.is_some();
     let key = Key { tenant, before };
-    let sources = if rare || filter.states.is_empty() {
-        vec![by_job(&mut values, &key, filter, of_job, now)]
-    } else {
-        places(&mut values, &filter.states, now)
-            .into_iter()
-            .map(|place| by_place(&key, place, &of_job))
-            .collect()
-    };
+    if rare || filter.states.is_empty() {
+        let sources = vec![by_job(&mut values, &key, filter, of_job, now)];
+        return Ok(Some(Search { sources, values }));
+    }
+    let many = filter.states.contains(&JobState::Pending) && many_due(reader, owner).await?;
+    let places = places(&mut values, &filter.states, now);
+    let sources = places.into_iter().map(|place| by_place(&key, place, &of_job, many)).collect();
     Ok(Some(Search { sources, values }))
 }
+
+/// Whether a tenant has so many due jobs that they are not put in order for a page.
+async fn many_due(reader: &mut SqliteConnection, tenant: TenantId) -> Result<bool, Fault> {
+    let row = sqlx::query(DUE).bind(tenant.0).bind(FEW_DUE + 1).fetch_one(reader).await?;
+    Ok(row.try_get::<i64, _>(0)? > FEW_DUE)
+}
+
+const FEW_DUE: i64 = 10_000;
+
+const DUE: &str = "select count(*) from ( \
+    select 1 from lane l cross join ready r on r.lane_id = l.id where l.tenant_id = ?1 limit ?2)";
 
 /// The parameters that bound every source.
 struct Key {
@@ -211,18 +226,26 @@ fn label(values: &mut Values, name: &str, value: &str) -> (String, String) {
 }
 
 /// Jobs found by where they stand.
-fn by_place(key: &Key, Place { table, condition }: Place, of_job: &[String]) -> Source {
-    let mut conditions = vec![format!("p.tenant_id = {}", key.tenant)];
+fn by_place(key: &Key, Place { table, condition }: Place, of_job: &[String], many: bool) -> Source {
+    const OF_JOB: &str = "cross join job j on j.tenant_id = p.tenant_id and j.id = p.job_id";
+    let tenant = &key.tenant;
+    let due = table == "ready";
+    let (mut from, id, owner) = match (due, many) {
+        (true, true) => {
+            let from = "job j cross join ready p on p.job_id = j.id and p.tenant_id = j.tenant_id";
+            (from.to_owned(), "j.id", "j")
+        }
+        (true, false) => ("lane l cross join ready p on p.lane_id = l.id".to_owned(), "p.job_id", "l"),
+        _ => (format!("{table} p"), "p.job_id", "p"),
+    };
+    if !(of_job.is_empty() || due && many) {
+        from = format!("{from} {OF_JOB}");
+    }
+    let mut conditions = vec![format!("{owner}.tenant_id = {tenant}")];
     conditions.extend(condition);
-    if let Some(before) = &key.before {
-        conditions.push(format!("p.job_id < {before}"));
-    }
-    let mut from = format!("{table} p");
-    if !of_job.is_empty() {
-        from.push_str(" cross join job j on j.tenant_id = p.tenant_id and j.id = p.job_id");
-        conditions.extend_from_slice(of_job);
-    }
-    Source { from, id: "p.job_id", conditions }
+    conditions.extend_from_slice(of_job);
+    conditions.extend(key.before.as_ref().map(|before| format!("{id} < {before}")));
+    Source { from, id, conditions }
 }
 
 /// Where jobs of a state stand: a table `p`, and which of its rows.

@@ -104,7 +104,7 @@ static LOOK: LazyLock<String> = LazyLock::new(|| {
     format!(
         "select {job}, {place}, {counters}, {progress}, \
            a.number, v.name, {attempt} \
-         from json_each(?2) e \
+         from jsonb_each(?2) e \
          cross join job j on j.tenant_id = ?1 and j.id = unhex(e.value, '-') \
          left join ready r on r.tenant_id = ?1 and r.job_id = j.id \
          left join parked p on p.tenant_id = ?1 and p.job_id = j.id \
