@@ -46,6 +46,14 @@ uuid_id!(
     /// One evaluation of an automation rule.
     FiringId
 );
+uuid_id!(
+    /// An event or a webhook delivery that came from outside.
+    EventId
+);
+uuid_id!(
+    /// One occurrence of a rule that acts for many tenants.
+    FanOutId
+);
 
 /// A tenant, inside the engine. The outside knows tenants by their slug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -9,10 +9,12 @@ pub mod change;
 pub mod event;
 pub mod fair;
 pub mod id;
+pub mod inbound;
 pub mod job;
 pub mod name;
 pub mod queue;
 pub mod retry;
+pub mod rule;
 pub mod state;
 pub mod target;
 pub mod tenant;
@@ -21,13 +23,15 @@ pub mod time;
 pub use attempt::{Attempt, AttemptError, Outcome};
 pub use change::{Decision, Edit, Guard, JobChange, Refusal, Report, Verdict};
 pub use event::{Actor, EventKind, JobEvent};
-pub use id::{CorrelationId, FiringId, JobId, LeaseToken, QueueId, RuleId, TenantId};
+pub use id::{CorrelationId, EventId, FanOutId, FiringId, JobId, LeaseToken, QueueId, RuleId, TenantId};
+pub use inbound::InboundEvent;
 pub use job::{
     CancelRequest, ClaimedJob, Counters, Delay, Job, JobSpec, Json, Labels, Lease, Priority, Progress,
     Standing,
 };
 pub use name::{Kind, NameError, QueueName, TenantSlug, WorkerName};
 pub use retry::{Jitter, RetryPolicy, Strategy};
+pub use rule::{Firing, FiringOutcome, Rule, RuleDocument};
 pub use state::JobState;
 pub use target::{Builtin, HttpTarget, Method, Target};
 pub use time::Timestamp;
