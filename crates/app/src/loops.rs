@@ -1,5 +1,6 @@
 //! Which loops a process runs, and in which rhythm.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use taskflow_adapters::telemetry::{
 };
 use taskflow_application::World;
 use taskflow_application::maintain::{Maintain, Step};
+use taskflow_application::meter;
 use taskflow_application::ports::{StoreError, StoreResult, Topic};
 use taskflow_domain::JobState;
 use taskflow_worker::WorkerStats;
@@ -124,13 +126,18 @@ async fn look(database: &Database) -> StoreResult<Step> {
 async fn sample_depths(world: &World) -> StoreResult<Step> {
     let depths = world.stores.queues.depths().await?;
     let now = world.clock.now();
+    // Queues that share a label are shown together.
+    let mut shown = BTreeMap::<_, ([u64; 9], i64)>::new();
     for depth in depths {
-        let queue = depth.name.as_str();
-        for (state, count) in JobState::ALL.into_iter().zip(depth.by_state) {
-            gauge!(QUEUE_DEPTH, "queue" => queue.to_owned(), "state" => state.as_str()).set(count as f64);
+        let (counts, age_us) = shown.entry(meter::queue_label(&depth.name)).or_default();
+        counts.iter_mut().zip(depth.by_state).for_each(|(sum, n)| *sum += n);
+        *age_us = depth.oldest_due.map_or(0, |due| now.micros_since(due)).max(*age_us);
+    }
+    for (queue, (counts, age_us)) in shown {
+        for (state, count) in JobState::ALL.into_iter().zip(counts) {
+            gauge!(QUEUE_DEPTH, "queue" => queue.clone(), "state" => state.as_str()).set(count as f64);
         }
-        let age_us = depth.oldest_due.map_or(0, |due| now.micros_since(due).max(0));
-        gauge!(QUEUE_OLDEST_DUE, "queue" => queue.to_owned()).set(age_us as f64 / 1e6);
+        gauge!(QUEUE_OLDEST_DUE, "queue" => queue).set(age_us as f64 / 1e6);
     }
     Ok(Step::default())
 }

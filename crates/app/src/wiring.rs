@@ -14,6 +14,7 @@ use taskflow_application::jobs::Jobs;
 use taskflow_application::memory::LocalWakeups;
 use taskflow_application::ports::{Wakeups, Worker as Known};
 use taskflow_application::queues::Queues;
+use taskflow_application::tally::Tally;
 use taskflow_application::tenants::Tenants;
 use taskflow_application::work::Work;
 use taskflow_domain::WorkerName;
@@ -53,6 +54,7 @@ impl Engine {
             ids: Arc::new(SystemIds::new()),
             jitter: Arc::new(SystemJitter),
             wakeups,
+            tally: Tally::default(),
         };
         Ok(Self { world, clock, database })
     }

@@ -10,6 +10,7 @@ pub mod memory;
 pub mod meter;
 pub mod ports;
 pub mod queues;
+pub mod tally;
 pub mod tenants;
 pub mod work;
 
@@ -30,4 +31,6 @@ pub struct World {
     pub jitter: Arc<dyn ports::Jitter>,
     /// News.
     pub wakeups: Arc<dyn ports::Wakeups>,
+    /// What this process counted and has not written away yet.
+    pub tally: tally::Tally,
 }

@@ -1,21 +1,26 @@
 //! What the use cases count. The names are public: dashboards stand on them.
 
-use metrics::{counter, histogram};
-use taskflow_domain::{JobState, Outcome};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{PoisonError, RwLock};
 
-/// Jobs accepted.
+use metrics::{SharedString, counter, histogram};
+use taskflow_domain::{JobState, Lease, Outcome, QueueName, Timestamp};
+
+use crate::tally::{Subject, Tally};
+
+/// Jobs accepted, by `queue`.
 pub const JOBS_CREATED: &str = "taskflow_jobs_created_total";
-/// Attempts begun.
+/// Attempts begun, by `queue`.
 pub const ATTEMPTS_STARTED: &str = "taskflow_attempts_started_total";
-/// Attempts ended, by `outcome`.
+/// Attempts ended, by `queue` and `outcome`.
 pub const ATTEMPTS_FINISHED: &str = "taskflow_attempts_finished_total";
-/// Jobs ended, by `state`.
+/// Jobs ended, by `queue` and `state`.
 pub const JOBS_FINISHED: &str = "taskflow_jobs_finished_total";
-/// Attempts that are followed by another.
+/// Attempts that are followed by another, by `queue`.
 pub const RETRIES: &str = "taskflow_retries_total";
-/// Seconds from due to claimed.
+/// Seconds from due to claimed, by `queue`.
 pub const JOB_WAIT: &str = "taskflow_job_wait_seconds";
-/// Seconds that an attempt took.
+/// Seconds that an attempt took, by `queue`.
 pub const JOB_RUN: &str = "taskflow_job_run_seconds";
 /// Leases that expired because their worker was lost.
 pub const LEASES_EXPIRED: &str = "taskflow_lease_expired_total";
@@ -28,26 +33,90 @@ pub const DISCREPANCIES: &str = "taskflow_discrepancies_total";
 /// Jobs that one transaction of concurrent submits held.
 pub const SUBMIT_BATCH: &str = "taskflow_submit_batch_jobs";
 
-pub(crate) fn created(jobs: usize) {
-    counter!(JOBS_CREATED).increment(jobs as u64);
+/// Subjects of statistics that were not counted because there were too many at once.
+pub const STATS_DROPPED: &str = "taskflow_stats_dropped_total";
+
+/// So many queues have a label of their own; the others share one. Whoever may
+/// submit may name queues, so their number has no bound.
+const MOST_QUEUES: usize = 200;
+/// The label that the other queues share.
+const OTHERS: &str = "_other";
+
+static QUEUES: RwLock<BTreeSet<QueueName>> = RwLock::new(BTreeSet::new());
+
+/// What a queue is called in metrics.
+pub fn queue_label(queue: &QueueName) -> SharedString {
+    let known = |queues: &BTreeSet<QueueName>| queues.contains(queue);
+    if known(&QUEUES.read().unwrap_or_else(PoisonError::into_inner)) {
+        return queue.as_str().to_owned().into();
+    }
+    let mut queues = QUEUES.write().unwrap_or_else(PoisonError::into_inner);
+    if queues.len() < MOST_QUEUES || known(&queues) {
+        queues.insert(queue.clone());
+        return queue.as_str().to_owned().into();
+    }
+    OTHERS.into()
 }
 
-pub(crate) fn claimed(waits_us: impl Iterator<Item = i64>) {
-    let wait = histogram!(JOB_WAIT);
-    let mut count = 0;
-    for wait_us in waits_us {
-        wait.record(wait_us.max(0) as f64 / 1e6);
-        count += 1;
+pub(crate) fn created<'a, I: Iterator<Item = &'a Subject>>(tally: &Tally, jobs: impl Fn() -> I) {
+    let mut queues: BTreeMap<&QueueName, u64> = BTreeMap::new();
+    for subject in jobs() {
+        *queues.entry(&subject.queue).or_default() += 1;
     }
-    counter!(ATTEMPTS_STARTED).increment(count);
+    for (queue, n) in queues {
+        counter!(JOBS_CREATED, "queue" => queue_label(queue)).increment(n);
+    }
+    tally.created(jobs());
 }
 
-pub(crate) fn finished(outcome: Outcome, then: JobState, took_us: i64) {
-    counter!(ATTEMPTS_FINISHED, "outcome" => outcome.as_str()).increment(1);
-    histogram!(JOB_RUN).record(took_us.max(0) as f64 / 1e6);
-    if then.is_terminal() {
-        counter!(JOBS_FINISHED, "state" => then.as_str()).increment(1);
-    } else {
-        counter!(RETRIES).increment(1);
+pub(crate) fn claimed<'a, I: Iterator<Item = &'a Lease>>(tally: &Tally, leases: impl Fn() -> I) {
+    let mut queues: BTreeMap<&QueueName, Vec<f64>> = BTreeMap::new();
+    for lease in leases() {
+        let wait_us = lease.started_at.micros_since(lease.due).max(0);
+        queues.entry(&lease.queue).or_default().push(wait_us as f64 / 1e6);
     }
+    for (queue, waits) in queues {
+        let label = queue_label(queue);
+        counter!(ATTEMPTS_STARTED, "queue" => label.clone()).increment(waits.len() as u64);
+        let histogram = histogram!(JOB_WAIT, "queue" => label);
+        waits.into_iter().for_each(|wait| histogram.record(wait));
+    }
+    tally.started(leases());
+}
+
+/// An attempt whose end was committed.
+pub(crate) struct Finished<'a> {
+    pub(crate) lease: &'a Lease,
+    pub(crate) outcome: Outcome,
+    pub(crate) then: JobState,
+    pub(crate) at: Timestamp,
+    pub(crate) took_us: i64,
+}
+
+pub(crate) fn finished(tally: &Tally, ends: &[Finished<'_>]) {
+    let mut queues: BTreeMap<&QueueName, Vec<&Finished<'_>>> = BTreeMap::new();
+    for end in ends {
+        queues.entry(&end.lease.queue).or_default().push(end);
+    }
+    for (queue, ends) in queues {
+        let label = queue_label(queue);
+        let run = histogram!(JOB_RUN, "queue" => label.clone());
+        let (mut outcomes, mut states) = (BTreeMap::new(), BTreeMap::new());
+        for end in ends {
+            run.record(end.took_us.max(0) as f64 / 1e6);
+            *outcomes.entry(end.outcome.as_str()).or_default() += 1;
+            *states.entry(end.then).or_default() += 1;
+        }
+        for (outcome, n) in outcomes {
+            counter!(ATTEMPTS_FINISHED, "queue" => label.clone(), "outcome" => outcome).increment(n);
+        }
+        for (state, n) in states {
+            if state.is_terminal() {
+                counter!(JOBS_FINISHED, "queue" => label.clone(), "state" => state.as_str()).increment(n);
+            } else {
+                counter!(RETRIES, "queue" => label.clone()).increment(n);
+            }
+        }
+    }
+    tally.ended(ends.iter().map(|end| (end.lease, end.at, end.took_us, end.then)));
 }

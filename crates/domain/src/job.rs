@@ -333,6 +333,10 @@ pub struct Lease {
     pub tenant: TenantId,
     /// The job.
     pub job: JobId,
+    /// The queue that it came from.
+    pub queue: QueueName,
+    /// What it does.
+    pub kind: Kind,
     /// The fence.
     pub token: LeaseToken,
     /// Who holds it.

@@ -15,6 +15,7 @@ pub mod name;
 pub mod queue;
 pub mod retry;
 pub mod rule;
+pub mod spread;
 pub mod state;
 pub mod target;
 pub mod tenant;

@@ -75,6 +75,7 @@ impl Api {
             ids: Arc::new(SeededIds::new(1)),
             jitter: Arc::new(SeededJitter::new(1)),
             wakeups: Arc::new(LocalWakeups::default()),
+            tally: taskflow_application::tally::Tally::default(),
         };
         let state = ApiState::new(
             Jobs::new(world.clone()),

@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use crate::World;
 use crate::meter;
 use crate::ports::{Inserted, NewJob, StoreError, StoreResult, Topic};
+use crate::tally::Subject;
 
 /// The most jobs of one transaction.
 const MAX_LINE: usize = 1_000;
@@ -106,13 +107,13 @@ impl Coalescer {
     async fn insert_batch(&self, jobs: Vec<NewJob>) -> Vec<StoreResult<Inserted>> {
         let count = jobs.len();
         let spare = if count > 1 { jobs.clone() } else { Vec::new() };
-        let states: Vec<_> = jobs.iter().map(|job| job.standing.state()).collect();
+        let told: Vec<_> = jobs.iter().map(|job| (job.standing.state(), Subject::of(&job.spec))).collect();
         let results = match self.world.stores.jobs.insert(jobs, false).await {
             Ok(inserted) => inserted.into_iter().map(Ok).collect(),
             Err(StoreError::Rejected(_)) if count > 1 => self.insert_singly(spare).await,
             Err(error) => vec![Err(error); count],
         };
-        self.announce(&states, &results);
+        self.announce(&told, &results);
         results
     }
 
@@ -125,13 +126,13 @@ impl Coalescer {
         results
     }
 
-    fn announce(&self, states: &[JobState], results: &[StoreResult<Inserted>]) {
-        let new = || states.iter().zip(results).filter(|(_, result)| **result == Ok(Inserted::New));
-        meter::created(new().count());
-        if new().any(|(state, _)| *state == JobState::Pending) {
+    fn announce(&self, told: &[(JobState, Subject)], results: &[StoreResult<Inserted>]) {
+        let new = || told.iter().zip(results).filter(|(_, result)| **result == Ok(Inserted::New));
+        meter::created(&self.world.tally, || new().map(|((_, subject), _)| subject));
+        if new().any(|((state, _), _)| *state == JobState::Pending) {
             self.world.wakeups.nudge(Topic::Work);
         }
-        if new().any(|(state, _)| *state == JobState::Scheduled) {
+        if new().any(|((state, _), _)| *state == JobState::Scheduled) {
             self.world.wakeups.nudge(Topic::Schedule);
         }
     }

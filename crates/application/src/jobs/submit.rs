@@ -8,6 +8,7 @@ use super::{JobWish, Jobs, JobsError};
 use crate::caller::Caller;
 use crate::meter;
 use crate::ports::{Inserted, NewJob, Topic};
+use crate::tally::Subject;
 
 /// A job that was asked for.
 #[derive(Clone, Debug)]
@@ -74,7 +75,8 @@ impl Jobs {
 
     fn announce(&self, news: &[NewJob], inserted: &[Inserted]) {
         let new = || news.iter().zip(inserted).filter(|(_, outcome)| **outcome == Inserted::New);
-        meter::created(new().count());
+        let subjects: Vec<_> = new().map(|(job, _)| Subject::of(&job.spec)).collect();
+        meter::created(&self.world.tally, || subjects.iter());
         for (state, topic) in [(JobState::Pending, Topic::Work), (JobState::Scheduled, Topic::Schedule)] {
             if new().any(|(job, _)| job.standing.state() == state) {
                 self.world.wakeups.nudge(topic);

@@ -192,6 +192,8 @@ impl JobRow {
         Some(Lease {
             tenant: self.spec.tenant,
             job: self.spec.id,
+            queue: self.spec.queue.clone(),
+            kind: self.spec.kind.clone(),
             token: running.token,
             worker: running.worker.clone(),
             counters: self.counters,

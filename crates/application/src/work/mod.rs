@@ -44,8 +44,7 @@ impl Work {
 
     async fn claim_counted(&self, request: &ClaimRequest) -> StoreResult<Claim> {
         let claim = self.world.stores.jobs.claim(request).await?;
-        let started = claim.jobs.iter().map(|job| &job.lease);
-        meter::claimed(started.map(|lease| lease.started_at.micros_since(lease.due)));
+        meter::claimed(&self.world.tally, || claim.jobs.iter().map(|job| &job.lease));
         Ok(claim)
     }
 

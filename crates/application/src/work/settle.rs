@@ -105,6 +105,7 @@ impl Work {
 
     fn tell(&self, ended: &[Ended], changes: &[JobChange], settled: &[Settled]) {
         let (mut due, mut later) = (false, false);
+        let mut finished = Vec::new();
         for ((end, change), result) in ended.iter().zip(changes).zip(settled) {
             let Settled::Done(state) = *result else {
                 metrics::counter!(meter::REPORTS_REFUSED).increment(1);
@@ -113,9 +114,17 @@ impl Work {
             due |= state == JobState::Pending;
             later |= state == JobState::Scheduled;
             if let Some(end_of) = change.attempt.as_ref().and_then(|attempt| attempt.end.as_ref()) {
-                meter::finished(end_of.outcome, state, end.took_us);
+                finished.push(meter::Finished {
+                    lease: &end.lease,
+                    outcome: end_of.outcome,
+                    then: state,
+                    at: end_of.at,
+                    took_us: end.took_us,
+                });
                 tracing::debug!(
                     job.id = %end.lease.job,
+                    queue.name = end.lease.queue.as_str(),
+                    tenant.number = end.lease.tenant.0,
                     job.state = state.as_str(),
                     attempt.outcome = end_of.outcome.as_str(),
                     attempt.number = end.lease.counters.attempt,
@@ -123,6 +132,7 @@ impl Work {
                 );
             }
         }
+        meter::finished(&self.world.tally, &finished);
         if due {
             self.world.wakeups.nudge(Topic::Work);
         }

@@ -186,6 +186,8 @@ fn lease(counters: Counters, cancel: bool, max_attempts: u16) -> Lease {
     Lease {
         tenant: TenantId(1),
         job: JobId(Uuid::from_u128(7)),
+        queue: QueueName::fallback(),
+        kind: Kind::new("k").unwrap(),
         token: LeaseToken::new(counters.attempt, 1),
         worker: name(),
         counters,

@@ -45,6 +45,8 @@ pub(super) fn job(n: u128) -> ClaimedJob {
         lease: Lease {
             tenant,
             job: id(n),
+            queue: QueueName::fallback(),
+            kind: Kind::new("k").unwrap(),
             token: LeaseToken::new(1, n as u64),
             worker: WorkerName::new("w").unwrap(),
             counters,

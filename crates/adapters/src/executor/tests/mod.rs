@@ -65,6 +65,8 @@ fn job(target: Option<Target>) -> ClaimedJob {
         lease: Lease {
             tenant,
             job: id,
+            queue: QueueName::fallback(),
+            kind: Kind::new("k").unwrap(),
             token: LeaseToken::new(2, 0xfeed),
             worker: WorkerName::new("w").unwrap(),
             counters: Counters { attempt: 2, spent: 2, ..Counters::default() },

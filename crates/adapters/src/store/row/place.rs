@@ -2,8 +2,8 @@
 
 use taskflow_application::ports::StoreError;
 use taskflow_domain::{
-    Actor, CancelRequest, Counters, Delay, JobId, JobState, Lease, LeaseToken, Progress, Standing, TenantId,
-    Timestamp, WorkerName,
+    Actor, CancelRequest, Counters, Delay, JobId, JobState, Kind, Lease, LeaseToken, Progress, QueueName,
+    Standing, TenantId, Timestamp, WorkerName,
 };
 use uuid::Uuid;
 
@@ -123,6 +123,8 @@ row! {
     LeaseRow {
         tenant_id: i32,
         job_id: Uuid,
+        queue: String,
+        kind: String,
         token: i64,
         worker: String,
         retry_policy: Option<String>,
@@ -140,6 +142,9 @@ impl LeaseRow {
         Ok(Lease {
             tenant: TenantId(self.tenant_id),
             job: JobId(self.job_id),
+            queue: QueueName::new(&self.queue)
+                .map_err(|fault| corrupt("queue", "name", &self.queue, fault))?,
+            kind: Kind::new(&self.kind).map_err(|fault| corrupt("kind", "name", &self.kind, fault))?,
             token: LeaseToken(self.token),
             worker: worker_name(Some(&self.worker), self.job_id)?,
             counters: counters.counters(),

@@ -82,7 +82,9 @@ async fn extend_all(
 
 macro_rules! columns {
     () => {
-        "r.tenant_id, r.job_id, r.token, w.name, j.retry_policy, r.due_at, r.started_at, r.charged_us, \
+        "r.tenant_id, r.job_id, \
+         (select q.name from lane l cross join queue q on q.id = l.queue_id where l.id = r.lane_id), \
+         (select k.name from kind k where k.id = r.kind_id), r.token, w.name, j.retry_policy, r.due_at, r.started_at, r.charged_us, \
          r.cancel_at, r.cancel_actor, r.attempt, r.spent, r.lost, r.interrupted, r.snoozed "
     };
 }

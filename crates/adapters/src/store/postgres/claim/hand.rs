@@ -43,6 +43,8 @@ impl Handed {
         let lease = Lease {
             tenant: spec.tenant,
             job: spec.id,
+            queue: spec.queue.clone(),
+            kind: spec.kind.clone(),
             token: LeaseToken(self.token),
             worker: worker.clone(),
             counters: self.counters.counters(),

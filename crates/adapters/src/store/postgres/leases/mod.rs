@@ -19,7 +19,10 @@ pub(super) use progress::progress;
 
 /// A running job `r` with the columns of [`LeaseRow`] that stand elsewhere.
 const RUNNING: &str = "
-    r.*, (select w.name from worker w where w.id = r.worker_id) worker,
+    r.*,
+    (select q.name from lane l join queue q on q.id = l.queue_id where l.id = r.lane_id) queue,
+    (select k.name from kind k where k.id = r.kind_id) kind,
+    (select w.name from worker w where w.id = r.worker_id) worker,
     (select j.retry_policy from job j where j.tenant_id = r.tenant_id and j.id = r.job_id) retry_policy";
 
 static LEASES: LazyLock<String> = LazyLock::new(|| {

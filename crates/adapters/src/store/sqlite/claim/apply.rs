@@ -103,6 +103,8 @@ fn claimed(
     let lease = Lease {
         tenant: TenantId(running.tenant_id),
         job: JobId(running.job_id),
+        queue: spec.queue.clone(),
+        kind: spec.kind.clone(),
         token: LeaseToken(running.token),
         worker: wish.request.worker.clone(),
         counters,
