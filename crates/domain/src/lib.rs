@@ -15,6 +15,7 @@ pub mod name;
 pub mod queue;
 pub mod retry;
 pub mod rule;
+pub mod schedule;
 pub mod spread;
 pub mod state;
 pub mod target;
@@ -33,6 +34,7 @@ pub use job::{
 pub use name::{Kind, NameError, QueueName, TenantSlug, WorkerName};
 pub use retry::{Jitter, RetryPolicy, Strategy};
 pub use rule::{Firing, FiringOutcome, Rule, RuleDocument};
+pub use schedule::{Occurrence, Schedule, ScheduleFault};
 pub use state::JobState;
 pub use target::{Builtin, HttpTarget, Method, Target};
 pub use time::Timestamp;

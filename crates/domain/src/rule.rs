@@ -18,10 +18,7 @@ use crate::time::Timestamp;
 
 pub use firing::{Cause, Firing, FiringOutcome, reason};
 pub use health::Health;
-pub use trigger::{
-    CronTrigger, Dialect, Dst, EventPattern, Gap, Misfire, MisfirePolicy, OnOverlap, Overlap, Scheme,
-    SignatureSpec, Trigger, TriggerKind, WebhookTrigger,
-};
+pub use trigger::{CronTrigger, EventPattern, Scheme, SignatureSpec, Trigger, TriggerKind, WebhookTrigger};
 
 /// A chain of rules and jobs is cut when a firing would stand this deep.
 pub const MAX_DEPTH: u16 = 10;

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+mod condition;
 mod jobs;
 mod queues;
 mod reader;
@@ -11,6 +12,7 @@ mod system;
 mod tenants;
 mod workers;
 
+pub use condition::{ConditionEngine, ConditionFault, EvaluationFault, Question, Scope, Wanted};
 pub use jobs::{
     Claim, ClaimRequest, Committed, Discrepancies, Extended, Inserted, JobStore, NewJob, Promoted, Route,
 };

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::id::RuleId;
+use crate::schedule::{Dialect, DstRule, Misfire, Overlap, Schedule, ScheduleFault};
 use crate::state::JobState;
 
 /// The kinds of triggers.
@@ -72,106 +74,6 @@ impl Trigger {
     }
 }
 
-/// How an expression is read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Dialect {
-    /// Five fields, or six with seconds first; Sunday is 0 and 7.
-    #[default]
-    Unix,
-    /// Six or seven fields; Sunday is 1.
-    Quartz,
-}
-
-/// What happens when an occurrence comes while the previous instance runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Overlap {
-    /// Both run.
-    #[default]
-    Allow,
-    /// The new one is left out.
-    Skip,
-    /// The new one waits; at most one does.
-    QueueOne,
-    /// The previous one is cancelled.
-    Replace,
-}
-
-/// What happens to occurrences that nobody fired in time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MisfirePolicy {
-    /// They are left out.
-    Skip,
-    /// The latest of them is fired.
-    #[default]
-    RunOnce,
-    /// The latest `max` of them are fired.
-    RunAll,
-}
-
-/// The rule for missed occurrences.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Misfire {
-    /// What happens to them.
-    #[serde(default)]
-    pub policy: MisfirePolicy,
-    /// How late an occurrence may be fired at all, in milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_lateness_ms: Option<u64>,
-    /// How many `run_all` fires at most: 1 to 100.
-    #[serde(default = "most_misfires")]
-    pub max: u32,
-}
-
-const fn most_misfires() -> u32 {
-    100
-}
-
-impl Default for Misfire {
-    fn default() -> Self {
-        Self { policy: MisfirePolicy::default(), max_lateness_ms: None, max: most_misfires() }
-    }
-}
-
-/// What becomes of a local time that does not exist.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Gap {
-    /// It runs at the first instant after the gap.
-    #[default]
-    RunAfter,
-    /// It is left out.
-    Skip,
-}
-
-/// What becomes of a local time that comes twice.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnOverlap {
-    /// It runs the first time.
-    #[default]
-    First,
-    /// It runs the second time.
-    Last,
-    /// It runs both times.
-    Both,
-}
-
-/// The rule for changes of the clock.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Dst {
-    /// In spring.
-    #[serde(default)]
-    pub gap: Gap,
-    /// In autumn.
-    #[serde(default)]
-    pub overlap: OnOverlap,
-}
-
 /// The clock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -192,11 +94,19 @@ pub struct CronTrigger {
     pub misfire: Misfire,
     /// What happens when the clocks change.
     #[serde(default)]
-    pub dst: Dst,
+    pub dst: DstRule,
     /// Up to how many milliseconds later the rule fires, always the same for one
     /// rule, so that not everything starts at midnight.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub jitter_ms: u64,
+}
+
+impl CronTrigger {
+    /// The occurrences of the rule `rule`. Every fault is told.
+    pub fn schedule(&self, rule: RuleId) -> Result<Schedule, Vec<ScheduleFault>> {
+        let schedule = Schedule::parse(&self.expression, &self.timezone, self.dialect, self.dst)?;
+        Ok(schedule.spread(rule, self.jitter_ms))
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
