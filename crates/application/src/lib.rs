@@ -11,6 +11,7 @@ pub mod meter;
 pub mod ports;
 pub mod queues;
 pub mod tally;
+pub mod template;
 pub mod tenants;
 pub mod work;
 
