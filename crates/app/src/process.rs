@@ -108,7 +108,7 @@ impl Process {
         tracing::info!(http.listen = address, "listening");
         let drain = self.config.shutdown.min(LONGEST_REQUESTS);
         let limits = ServerLimits { drain, ..ServerLimits::default() };
-        let state = self.engine.api(&self.figures, &self.stop);
+        let state = self.engine.api(&self.config, &self.figures, &self.stop);
         let router = if self.parts.api { rest::router(state) } else { rest::health_router(state) };
         server::serve(listener, router, limits, self.stop.clone()).await;
     }

@@ -10,6 +10,7 @@ use taskflow_adapters::store::postgres::PgWakeups;
 use taskflow_adapters::system::{SystemClock, SystemIds, SystemJitter};
 use taskflow_adapters::telemetry::Metrics;
 use taskflow_application::World;
+use taskflow_application::access::{Access, Door};
 use taskflow_application::jobs::Jobs;
 use taskflow_application::memory::LocalWakeups;
 use taskflow_application::ports::{Wakeups, Worker as Known};
@@ -78,7 +79,7 @@ impl Engine {
     }
 
     /// What the API stands on.
-    pub(crate) fn api(&self, figures: &Metrics, stop: &CancellationToken) -> ApiState {
+    pub(crate) fn api(&self, config: &Config, figures: &Metrics, stop: &CancellationToken) -> ApiState {
         let world = &self.world;
         let mut state = ApiState::new(
             Jobs::new(world.clone()),
@@ -87,6 +88,10 @@ impl Engine {
             Tenants::new(world.clone()),
             world.ids.clone(),
         );
+        if config.auth.on {
+            let operator = config.auth.operator_key.as_ref().map(|key| key.0.as_str());
+            state.access = Access::Keyed(Door::new(operator));
+        }
         let database = self.database.clone();
         state.ready = Arc::new(move || {
             let database = database.clone();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use taskflow_domain::{Actor, TenantId, TenantSlug};
+use taskflow_domain::{Actor, KeyId, Scope, Scopes, TenantId, TenantSlug};
 
 use crate::World;
 use crate::ports::StoreResult;
@@ -18,6 +18,35 @@ pub struct Caller {
     /// Whether naming a tenant for a write makes it exist. So it is where
     /// nobody has to show a key: there, naming is all that there is.
     pub makes_tenant: bool,
+    /// What may be done.
+    pub scopes: Scopes,
+    /// The key that was shown, unless nobody has to show one.
+    pub key: Option<KeyId>,
+    /// The id of the request, for the audit.
+    pub request_id: Arc<str>,
+    /// Why it is done, if the caller says so.
+    pub reason: Option<Arc<str>>,
+}
+
+impl Caller {
+    /// Somebody of whom nothing is asked: may do everything, for this tenant or
+    /// any other. So it is where authentication is off, and inside the process.
+    pub fn trusted(slug: TenantSlug) -> Self {
+        Self {
+            slug,
+            actor: Actor::api(),
+            makes_tenant: true,
+            scopes: Scopes::OPERATOR,
+            key: None,
+            request_id: Arc::from(""),
+            reason: None,
+        }
+    }
+
+    /// Whether the caller may do this.
+    pub const fn may(&self, scope: Scope) -> bool {
+        self.scopes.allow(scope)
+    }
 }
 
 /// From slugs to tenants. A tenant's id never changes and tenants are never

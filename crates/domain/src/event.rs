@@ -7,6 +7,7 @@
 use std::fmt;
 
 use crate::attempt::{Attempt, AttemptEnd, Outcome};
+use crate::id::KeyId;
 use crate::job::Progress;
 use crate::name::WorkerName;
 use crate::state::JobState;
@@ -108,6 +109,16 @@ impl Actor {
     /// A caller of the API without a key.
     pub fn api() -> Self {
         Self("api".into())
+    }
+
+    /// Whoever holds the operator key of the configuration.
+    pub fn operator() -> Self {
+        Self("operator".into())
+    }
+
+    /// Whoever holds this key.
+    pub fn key(id: KeyId) -> Self {
+        Self(format!("key:{id}"))
     }
 
     /// The engine itself, as when it takes back an expired lease.

@@ -54,6 +54,10 @@ uuid_id!(
     /// One occurrence of a rule that acts for many tenants.
     FanOutId
 );
+uuid_id!(
+    /// An API key. What it names is no secret.
+    KeyId
+);
 
 /// A tenant, inside the engine. The outside knows tenants by their slug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -16,6 +16,7 @@ pub mod queue;
 pub mod retry;
 pub mod rule;
 pub mod schedule;
+pub mod scope;
 pub mod spread;
 pub mod state;
 pub mod target;
@@ -25,7 +26,9 @@ pub mod time;
 pub use attempt::{Attempt, AttemptError, Outcome};
 pub use change::{Decision, Edit, Guard, JobChange, Refusal, Report, Verdict};
 pub use event::{Actor, EventKind, JobEvent};
-pub use id::{CorrelationId, EventId, FanOutId, FiringId, JobId, LeaseToken, QueueId, RuleId, TenantId};
+pub use id::{
+    CorrelationId, EventId, FanOutId, FiringId, JobId, KeyId, LeaseToken, QueueId, RuleId, TenantId,
+};
 pub use inbound::InboundEvent;
 pub use job::{
     CancelRequest, ClaimedJob, Counters, Delay, Job, JobSpec, Json, Labels, Lease, Priority, Progress,
@@ -35,6 +38,7 @@ pub use name::{Kind, NameError, QueueName, TenantSlug, WorkerName};
 pub use retry::{Jitter, RetryPolicy, Strategy};
 pub use rule::{Firing, FiringOutcome, Rule, RuleDocument};
 pub use schedule::{Occurrence, Schedule, ScheduleFault};
+pub use scope::{Scope, Scopes};
 pub use state::JobState;
 pub use target::{Builtin, HttpTarget, Method, Target};
 pub use time::Timestamp;

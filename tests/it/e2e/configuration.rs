@@ -10,7 +10,7 @@ fn every_fault_is_named_and_the_code_is_2() -> Result<()> {
     let launch = Launch::new(["up", "--listen", "nowhere"])
         .directory(directory.path())
         .env("DATABASE_URL", "mysql://root:secret@h/d")
-        .env("TASKFLOW_AUTH", "on")
+        .env("TASKFLOW_AUTH", "maybe")
         .env("TASKFLOW_SHUTDOWN_MS", "-5");
     let (status, _, errors) = launch.output()?;
     assert_eq!(status.code(), Some(2));

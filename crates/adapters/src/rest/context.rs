@@ -25,6 +25,10 @@ pub(super) const MAX_HEADERS: usize = 16 * 1024;
 /// The header that names a request.
 const REQUEST_ID: &str = "x-request-id";
 
+/// The id of a request, for whoever handles it.
+#[derive(Clone, Debug)]
+pub(super) struct RequestId(pub(super) Arc<str>);
+
 /// The id of a request: the caller's, if it is harmless in a log, or a new one.
 fn request_id(headers: &HeaderMap, state: &ApiState) -> Arc<str> {
     let harmless = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
@@ -61,8 +65,9 @@ fn head_fault(request: &Request) -> Option<Problem> {
 }
 
 /// The layer around the router.
-pub(super) async fn context(State(state): State<ApiState>, request: Request, next: Next) -> Response {
+pub(super) async fn context(State(state): State<ApiState>, mut request: Request, next: Next) -> Response {
     let id = request_id(request.headers(), &state);
+    request.extensions_mut().insert(RequestId(Arc::clone(&id)));
     let method = request.method().clone();
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let route = matched.as_ref().map_or("none", MatchedPath::as_str);

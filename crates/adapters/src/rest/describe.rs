@@ -185,7 +185,9 @@ fn label_filter() -> ObjectBuilder {
 }
 
 /// The problems that any request may meet.
-const ANY: [Code; 6] = [
+const ANY: [Code; 8] = [
+    Code::Unauthenticated,
+    Code::Forbidden,
     Code::Invalid,
     Code::UriTooLong,
     Code::HeadersTooLarge,

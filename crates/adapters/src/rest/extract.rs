@@ -1,13 +1,19 @@
 //! Who asks, about what, and the form of an answer.
 
+use std::marker::PhantomData;
+use std::sync::Arc;
+
 use axum::extract::{FromRequestParts, RawPathParams};
-use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use taskflow_application::Caller;
-use taskflow_domain::{Actor, JobId, TenantSlug};
+use taskflow_application::access::{Denied, Presented};
+use taskflow_domain::{JobId, Scope, TenantSlug};
 
+use super::ApiState;
+use super::context::RequestId;
 use super::fault::Place;
 use super::json::decode;
 use super::problem::{Code, Problem};
@@ -15,25 +21,116 @@ use super::problem::{Code, Problem};
 /// The header that names the tenant.
 pub(crate) const TENANT: &str = "Taskflow-Tenant";
 
-/// Who asks.
-pub(crate) struct Asker(pub(crate) Caller);
+/// The header that says why something is done.
+pub(crate) const REASON: &str = "Taskflow-Reason";
+/// A reason has at most this many characters.
+const MAX_REASON: usize = 1_000;
 
-impl<S: Sync> FromRequestParts<S> for Asker {
+/// What a route needs its caller to be allowed.
+pub(crate) trait Needs {
+    /// The scope.
+    const SCOPE: Scope;
+}
+
+macro_rules! needs {
+    ($($(#[$doc:meta])* $name:ident)*) => {$(
+        $(#[$doc])*
+        pub(crate) enum $name {}
+
+        impl Needs for $name {
+            const SCOPE: Scope = Scope::$name;
+        }
+
+        const _: Scope = <$name as Needs>::SCOPE;
+    )*};
+}
+
+needs! {
+    /// Looking at jobs.
+    JobsRead
+    /// Submitting jobs and acting on them.
+    JobsWrite
+    /// Looking at rules.
+    RulesRead
+    /// Saving rules and acting on them.
+    RulesWrite
+    /// Claiming jobs and reporting their ends.
+    Worker
+    /// Everything, for every tenant.
+    Operator
+}
+
+/// Who asks, and that it may do what the route needs. It stands first among a
+/// handler's arguments: whoever may not ask hears nothing else.
+pub(crate) struct Asker<S>(pub(crate) Caller, pub(crate) PhantomData<S>);
+
+impl<S: Needs> FromRequestParts<ApiState> for Asker<S> {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let refuse = |detail: String| Problem::at(Code::Invalid, Place::Header(TENANT), detail);
-        let mut values = parts.headers.get_all(TENANT).iter();
-        let slug = match (values.next(), values.next()) {
-            (None, _) => TenantSlug::fallback(),
-            (Some(_), Some(_)) => return Err(refuse("must occur once".to_owned())),
-            (Some(value), None) => {
-                let text = value.to_str().map_err(|_| refuse("must be ASCII".to_owned()))?;
-                TenantSlug::new(text).map_err(|error| refuse(error.to_string()))?
-            }
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
+        let request_id = parts.extensions.get::<RequestId>().map_or_else(|| Arc::from(""), |id| id.0.clone());
+        let presented = Presented {
+            key: bearer(&parts.headers),
+            tenant: tenant(&parts.headers)?,
+            request_id,
+            reason: reason(&parts.headers)?,
         };
-        tracing::Span::current().record("tenant.id", slug.as_str());
-        Ok(Self(Caller { slug, actor: Actor::api(), makes_tenant: true }))
+        let caller = state.access.admit(presented).await?;
+        tracing::Span::current().record("tenant.id", caller.slug.as_str());
+        if !caller.may(S::SCOPE) {
+            let detail = format!("the key may not do this: it lacks the scope {}", S::SCOPE);
+            return Err(Problem::new(Code::Forbidden, detail));
+        }
+        Ok(Self(caller, PhantomData))
+    }
+}
+
+/// The key of `Authorization: Bearer KEY`. What is not of that form is a key
+/// that opens nothing.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (value, None) = (values.next()?, values.next()) else { return Some("") };
+    let (scheme, key) = value.to_str().ok().and_then(|text| text.split_once(' ')).unwrap_or_default();
+    Some(if scheme.eq_ignore_ascii_case("bearer") { key.trim() } else { "" })
+}
+
+/// The one value of a header, as `read` reads it.
+fn one<T>(
+    headers: &HeaderMap,
+    name: &'static str,
+    read: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<Option<T>, Problem> {
+    let refuse = |detail: String| Problem::at(Code::Invalid, Place::Header(name), detail);
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(_), Some(_)) => Err(refuse("must occur once".to_owned())),
+        (Some(value), None) => {
+            let text = value.to_str().map_err(|_| refuse("must be ASCII".to_owned()))?;
+            read(text).map(Some).map_err(refuse)
+        }
+    }
+}
+
+fn tenant(headers: &HeaderMap) -> Result<Option<TenantSlug>, Problem> {
+    one(headers, TENANT, |text| TenantSlug::new(text).map_err(|error| error.to_string()))
+}
+
+fn reason(headers: &HeaderMap) -> Result<Option<Arc<str>>, Problem> {
+    one(headers, REASON, |text| match text.len() {
+        0..=MAX_REASON => Ok(text.into()),
+        _ => Err(format!("must have at most {MAX_REASON} characters")),
+    })
+}
+
+impl From<Denied> for Problem {
+    fn from(denied: Denied) -> Self {
+        let detail = denied.to_string();
+        match denied {
+            Denied::NoKey | Denied::BadKey => Self::new(Code::Unauthenticated, detail),
+            Denied::OtherTenant => Self::new(Code::Forbidden, detail),
+            Denied::Store(error) => error.into(),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use axum::Router;
 use axum::middleware;
 use axum::response::Response;
 use futures_util::future::BoxFuture;
+use taskflow_application::access::Access;
 use taskflow_application::jobs::Jobs;
 use taskflow_application::ports::Ids;
 use taskflow_application::queues::Queues;
@@ -59,6 +60,8 @@ pub struct ApiState {
     pub queues: Queues,
     /// Tenants.
     pub tenants: Tenants,
+    /// Who may come in; everybody unless it is set.
+    pub access: Access,
     /// Ids of requests.
     pub ids: Arc<dyn Ids>,
     /// Whether the database answers.
@@ -78,6 +81,7 @@ impl ApiState {
             work,
             queues,
             tenants,
+            access: Access::Open,
             ids,
             ready: Arc::new(|| Box::pin(async { Ok(()) })),
             metrics: Arc::new(String::new),

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, Type};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{OpenApi, RefOr, Required, Schema};
 
 /// What the description says of the whole API.
@@ -17,6 +18,11 @@ or a report of a worker, 16,777,216), a payload or a result 262,144.
 
 Errors are RFC 9457 problems: `code` is for programs and stable, and `errors` names everything that is wrong with \
 a request at once. `X-Request-Id` is taken from the request, or made, and comes back with every answer.";
+
+/// What it says of keys.
+const KEYS: &str = "\
+A key, `tf_…`. Where authentication is off, none is needed. Each operation names the scope that the key must have; \
+an operator's has all, and names the tenant by `Taskflow-Tenant`. A tenant's key is for its tenant only.";
 
 /// The description's frame; the routes fill it.
 #[derive(utoipa::OpenApi)]
@@ -37,6 +43,8 @@ pub(super) fn document(mut api: OpenApi) -> String {
     api.info.description = Some(INTRODUCTION.to_owned());
     env!("CARGO_PKG_VERSION").clone_into(&mut api.info.version);
     if let Some(components) = &mut api.components {
+        let key = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(KEYS)).build();
+        components.security_schemes.insert("key".to_owned(), RefOr::T(SecurityScheme::Http(key)));
         components.schemas.values_mut().for_each(require_all);
         components.schemas.get_mut("JobTarget").into_iter().for_each(close_variants);
     }

@@ -13,6 +13,8 @@ use super::fault::{Fault, Faults, Path, Place};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Code {
     MalformedJson,
+    Unauthenticated,
+    Forbidden,
     NotFound,
     MethodNotAllowed,
     RequestTimeout,
@@ -38,6 +40,8 @@ impl Code {
     pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::MalformedJson => "malformed_json",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::RequestTimeout => "request_timeout",
@@ -63,6 +67,8 @@ impl Code {
     pub(crate) const fn status(self) -> StatusCode {
         match self {
             Self::MalformedJson => StatusCode::BAD_REQUEST,
+            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -87,6 +93,8 @@ impl Code {
     pub(crate) const fn title(self) -> &'static str {
         match self {
             Self::MalformedJson => "The body is not JSON",
+            Self::Unauthenticated => "A valid key is needed",
+            Self::Forbidden => "The key may not do this",
             Self::NotFound => "There is no such thing",
             Self::MethodNotAllowed => "The method is not possible here",
             Self::RequestTimeout => "The body did not arrive in time",
@@ -241,6 +249,9 @@ impl IntoResponse for Problem {
         let mut response = self.code.status().into_response();
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.code == Code::Unauthenticated {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response.extensions_mut().insert(self);
         response

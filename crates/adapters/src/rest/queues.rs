@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 use super::ApiState;
 use super::body::{Body, MAX_BODY};
 use super::describe::{ListProblems, LookProblems, QueueParam, SetProblems};
-use super::extract::{Answer, Asker, NamePath, detached};
+use super::extract::{Answer, Asker, NamePath, Operator, detached};
 use super::fault::{Faults, Path};
 use super::json::{Object, Value, decode};
 use super::problem::Problem;
@@ -77,9 +77,14 @@ fn name_of(NamePath(text): &NamePath) -> Result<QueueName, Problem> {
     path = "/v1/admin/queues",
     operation_id = "listQueues",
     tag = "queues",
+    security(("key" = ["operator"])),
     responses((status = 200, description = "The queues.", body = wire::QueueList), ListProblems)
 )]
-async fn list_queues(State(state): State<ApiState>, _: NoQuery) -> Result<Answer<wire::QueueList>, Problem> {
+async fn list_queues(
+    State(state): State<ApiState>,
+    _: Asker<Operator>,
+    _: NoQuery,
+) -> Result<Answer<wire::QueueList>, Problem> {
     let work = async move { (state.queues.list().await, state.queues.depths().await, state.queues.now()) };
     let (queues, depths, now) = detached(work).await?;
     let (queues, depths) = (queues?, depths?);
@@ -94,11 +99,13 @@ async fn list_queues(State(state): State<ApiState>, _: NoQuery) -> Result<Answer
     path = "/v1/admin/queues/{name}",
     operation_id = "getQueue",
     tag = "queues",
+    security(("key" = ["operator"])),
     params(QueueParam),
     responses((status = 200, description = "The queue.", body = wire::Queue), LookProblems)
 )]
 async fn get_queue(
     State(state): State<ApiState>,
+    _: Asker<Operator>,
     name: NamePath,
     _: NoQuery,
 ) -> Result<Answer<wire::Queue>, Problem> {
@@ -149,13 +156,14 @@ fn wish(value: Value<'_>, faults: &mut Faults) -> Option<Wish> {
     path = "/v1/admin/queues/{name}",
     operation_id = "putQueue",
     tag = "queues",
+    security(("key" = ["operator"])),
     params(QueueParam),
     request_body = wire::QueueRequest,
     responses((status = 200, description = "The queue.", body = wire::Queue), SetProblems)
 )]
 async fn put_queue(
     State(state): State<ApiState>,
-    Asker(caller): Asker,
+    Asker(caller, ..): Asker<Operator>,
     name: NamePath,
     _: NoQuery,
     body: Body<MAX_BODY>,
@@ -201,13 +209,14 @@ fn hold(value: Value<'_>, faults: &mut Faults) -> Option<Hold> {
     path = "/v1/admin/queues/{name}/pause",
     operation_id = "pauseQueue",
     tag = "queues",
+    security(("key" = ["operator"])),
     params(QueueParam),
     request_body = Option<wire::PauseRequest>,
     responses((status = 200, description = "The queue.", body = wire::Queue), SetProblems)
 )]
 async fn pause_queue(
     State(state): State<ApiState>,
-    Asker(caller): Asker,
+    Asker(caller, ..): Asker<Operator>,
     name: NamePath,
     _: NoQuery,
     body: Body<MAX_BODY>,
@@ -227,11 +236,13 @@ async fn pause_queue(
     path = "/v1/admin/queues/{name}/resume",
     operation_id = "resumeQueue",
     tag = "queues",
+    security(("key" = ["operator"])),
     params(QueueParam),
     responses((status = 200, description = "The queue.", body = wire::Queue), SetProblems)
 )]
 async fn resume_queue(
     State(state): State<ApiState>,
+    _: Asker<Operator>,
     name: NamePath,
     _: NoQuery,
     body: Body<MAX_BODY>,

@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 use super::ApiState;
 use super::body::{Body, MAX_BODY};
 use super::describe::{ListProblems, LookProblems, PageParams, SetProblems, TenantParam};
-use super::extract::{Answer, NamePath, detached};
+use super::extract::{Answer, Asker, NamePath, Operator, detached};
 use super::fault::{Faults, Path};
 use super::json::{Object, Shape, Value, decode};
 use super::page::{List, Wanted};
@@ -56,11 +56,13 @@ fn slug_of(NamePath(text): &NamePath) -> Result<TenantSlug, Problem> {
     path = "/v1/admin/tenants",
     operation_id = "listTenants",
     tag = "tenants",
+    security(("key" = ["operator"])),
     params(PageParams),
     responses((status = 200, description = "The tenants.", body = wire::TenantList), ListProblems)
 )]
 async fn list_tenants(
     State(state): State<ApiState>,
+    _: Asker<Operator>,
     mut query: Query,
 ) -> Result<Answer<wire::TenantList>, Problem> {
     let list = List::new("tenants", &());
@@ -80,11 +82,13 @@ async fn list_tenants(
     path = "/v1/admin/tenants/{slug}",
     operation_id = "getTenant",
     tag = "tenants",
+    security(("key" = ["operator"])),
     params(TenantParam),
     responses((status = 200, description = "The tenant.", body = wire::Tenant), LookProblems)
 )]
 async fn get_tenant(
     State(state): State<ApiState>,
+    _: Asker<Operator>,
     slug: NamePath,
     _: NoQuery,
 ) -> Result<Answer<wire::Tenant>, Problem> {
@@ -125,12 +129,14 @@ fn wish(value: Value<'_>, faults: &mut Faults) -> Option<TenantSettings> {
     path = "/v1/admin/tenants/{slug}",
     operation_id = "putTenant",
     tag = "tenants",
+    security(("key" = ["operator"])),
     params(TenantParam),
     request_body = wire::TenantRequest,
     responses((status = 200, description = "The tenant.", body = wire::Tenant), SetProblems)
 )]
 async fn put_tenant(
     State(state): State<ApiState>,
+    _: Asker<Operator>,
     slug: NamePath,
     _: NoQuery,
     body: Body<MAX_BODY>,

@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use super::ApiState;
 use super::describe::ListProblems;
-use super::extract::{Answer, detached};
+use super::extract::{Answer, Asker, Operator, detached};
 use super::problem::Problem;
 use super::query::NoQuery;
 
@@ -62,10 +62,12 @@ async fn names_of(state: &ApiState, workers: &[Worker]) -> StoreResult<BTreeMap<
     path = "/v1/admin/workers",
     operation_id = "listWorkers",
     tag = "workers",
+    security(("key" = ["operator"])),
     responses((status = 200, description = "The workers.", body = wire::WorkerList), ListProblems)
 )]
 async fn list_workers(
     State(state): State<ApiState>,
+    _: Asker<Operator>,
     _: NoQuery,
 ) -> Result<Answer<wire::WorkerList>, Problem> {
     let work = async move {

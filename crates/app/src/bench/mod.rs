@@ -15,7 +15,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use taskflow_application::caller::Caller;
 use taskflow_application::jobs::JobWish;
-use taskflow_domain::{Actor, Builtin, Json, Kind, Target, TenantSlug};
+use taskflow_domain::{Builtin, Json, Kind, Target, TenantSlug};
 
 use crate::config;
 use subject::Subject;
@@ -93,7 +93,7 @@ const PATIENCE: Duration = Duration::from_mins(10);
 
 fn caller(tenant: u32) -> Result<Caller> {
     let slug = TenantSlug::new(&format!("bench-{tenant}"))?;
-    Ok(Caller { slug, actor: Actor::api(), makes_tenant: true })
+    Ok(Caller::trusted(slug))
 }
 
 fn wish(payload_bytes: u32) -> Result<JobWish> {

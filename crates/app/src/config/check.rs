@@ -9,7 +9,7 @@ use taskflow_application::maintain::Retention;
 use super::fault::Fault;
 use super::layers::Layers;
 use super::setting::{self, Setting};
-use super::{Config, Database, DatabaseUrl, Egress, Faults, Http, Logs, Need, Worker, parse};
+use super::{Auth, Config, Database, DatabaseUrl, Egress, Faults, Http, Logs, Need, Worker, parse};
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -45,12 +45,13 @@ impl Reader<'_> {
         let logs = self.logs();
         let grpc = self.one(&setting::GRPC_LISTEN, parse::address);
         let auth = self.auth();
-        let ((), _) = (auth?, grpc?);
-        let http = http?;
+        grpc?;
+        let (http, auth) = (http?, auth?);
         Some(Config {
             database: database?,
-            egress: Egress { allow: reachable(egress?, http.listen) },
+            egress: Egress { allow: reachable(egress?, http.listen, auth.on) },
             http,
+            auth,
             worker: worker?,
             retention: retention?,
             shutdown: Duration::from_millis(shutdown?),
@@ -99,25 +100,22 @@ impl Reader<'_> {
         Some(Logs { filter: filter?, format: format? })
     }
 
-    fn auth(&mut self) -> Option<()> {
-        let right = "off, and a listener on loopback; or a proxy in front that asks for keys, with \
-                     --allow-unauthenticated";
-        let mode = self.one_or(&setting::AUTH, right, parse::auth);
-        let key = self.one(&setting::OPERATOR_KEY, parse::operator_key);
-        key?;
-        mode
+    fn auth(&mut self) -> Option<Auth> {
+        let on = self.one(&setting::AUTH, parse::auth);
+        let operator_key = self.one(&setting::OPERATOR_KEY, parse::operator_key);
+        Some(Auth { on: on?, operator_key: operator_key? })
     }
 
     /// What each setting alone cannot say.
     fn together(&mut self, config: &Config, need: Need) {
         let allowed = self.one(&setting::ALLOW_UNAUTHENTICATED, parse::truth).unwrap_or_default();
         let listens = matches!(need, Need::Listener | Need::SharedListener);
-        if listens && !config.http.listen.ip().is_loopback() && !allowed {
+        if listens && !config.auth.on && !config.http.listen.ip().is_loopback() && !allowed {
             self.fault(
                 &setting::LISTEN,
                 format!("{} is open to other machines, but callers need no key", config.http.listen),
-                "an address on loopback, as 127.0.0.1:8080; or --allow-unauthenticated, if only trusted \
-                 callers can reach the listener",
+                "TASKFLOW_AUTH=on; or an address on loopback, as 127.0.0.1:8080; or --allow-unauthenticated, if \
+                 only trusted callers can reach the listener",
             );
         }
         let shared = matches!(need, Need::SharedDatabase | Need::SharedListener);
@@ -132,16 +130,7 @@ impl Reader<'_> {
     }
 
     fn one<T>(&mut self, setting: &Setting, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
-        self.one_or(setting, setting.value, parse)
-    }
-
-    fn one_or<T>(
-        &mut self,
-        setting: &Setting,
-        right: &str,
-        parse: impl Fn(&str) -> Result<T, String>,
-    ) -> Option<T> {
-        parse(&self.layers.get(setting).text).map_err(|wrong| self.fault(setting, wrong, right)).ok()
+        parse(&self.layers.get(setting).text).map_err(|wrong| self.fault(setting, wrong, setting.value)).ok()
     }
 
     fn fault(&mut self, setting: &Setting, wrong: String, right: &str) {
@@ -152,8 +141,8 @@ impl Reader<'_> {
 
 /// A server that only this machine can reach, and that asks nobody for a key,
 /// is one to try things out on: there, targets may be on this machine too.
-fn reachable(mut allow: Vec<IpNet>, listen: SocketAddr) -> Vec<IpNet> {
-    if listen.ip().is_loopback() {
+fn reachable(mut allow: Vec<IpNet>, listen: SocketAddr, auth: bool) -> Vec<IpNet> {
+    if listen.ip().is_loopback() && !auth {
         allow.push(IpNet::V4(LOOPBACK));
         allow.push(IpNet::from(IpAddr::from(Ipv6Addr::LOCALHOST)));
     }

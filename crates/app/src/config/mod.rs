@@ -53,6 +53,25 @@ pub(crate) struct Http {
     pub(crate) worker_listen: Option<SocketAddr>,
 }
 
+/// A text that is not to be seen.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Secret(pub(crate) String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Who is asked for a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Auth {
+    /// Whether callers need a key.
+    pub(crate) on: bool,
+    /// A key that an operator has before any is made.
+    pub(crate) operator_key: Option<Secret>,
+}
+
 /// The engine's own worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Worker {
@@ -85,6 +104,8 @@ pub(crate) struct Config {
     pub(crate) database: Database,
     /// The HTTP listener.
     pub(crate) http: Http,
+    /// Who is asked for a key.
+    pub(crate) auth: Auth,
     /// The engine's own worker.
     pub(crate) worker: Worker,
     /// What HTTP targets may reach.

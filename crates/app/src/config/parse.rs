@@ -7,8 +7,8 @@ use std::ops::RangeInclusive;
 use ipnet::IpNet;
 use taskflow_adapters::telemetry::{self, LogFormat};
 
-use super::DatabaseUrl;
 use super::show::without_password;
+use super::{DatabaseUrl, Secret};
 
 pub(super) fn database_url(text: &str) -> Result<DatabaseUrl, String> {
     match text.split_once(':') {
@@ -47,19 +47,20 @@ pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, String> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(network).collect()
 }
 
-pub(super) fn auth(text: &str) -> Result<(), String> {
+/// Whether callers need a key.
+pub(super) fn auth(text: &str) -> Result<bool, String> {
     match text {
-        "off" => Ok(()),
-        "on" => Err("authentication is not part of this version".to_owned()),
+        "off" => Ok(false),
+        "on" => Ok(true),
         _ => Err(format!("`{text}` is not known")),
     }
 }
 
-pub(super) fn operator_key(text: &str) -> Result<Option<()>, String> {
+pub(super) fn operator_key(text: &str) -> Result<Option<Secret>, String> {
     match text.len() {
         0 => Ok(None),
         1..16 => Err("the key is too short".to_owned()),
-        _ => Ok(Some(())),
+        _ => Ok(Some(Secret(text.to_owned()))),
     }
 }
 

@@ -45,7 +45,7 @@ settings! {
     GRPC_LISTEN: "TASKFLOW_GRPC_LISTEN", "grpc.listen", "grpc-listen", "127.0.0.1:50051",
         "ADDRESS:PORT, as 127.0.0.1:50051", "Reserved for the gRPC listener";
     AUTH: "TASKFLOW_AUTH", "auth.mode", "auth", "off",
-        "off", "Whether callers need a key";
+        "on or off", "Whether callers need a key";
     OPERATOR_KEY: "TASKFLOW_OPERATOR_KEY", "auth.operator_key", "", "",
         "a key of at least 16 characters", "A first operator key";
     ALLOW_UNAUTHENTICATED: "", "http.allow_unauthenticated", "allow-unauthenticated", "false",

@@ -53,7 +53,7 @@ fn all_faults_are_told_at_once() {
     let file = "[worker]\nconcurency = 5\nlease_ms = 5\n[databse]\nurl = 1\n[egress]\nallow = [1]\n";
     let environment = [
         ("DATABASE_URL", "mysql://u:secret@h/d"),
-        ("TASKFLOW_AUTH", "on"),
+        ("TASKFLOW_AUTH", "maybe"),
         ("TASKFLOW_LISTEN", "here"),
         ("TASKFLOW_OPERATOR_KEY", "short"),
         ("TASKFLOW_EGRESS_ALLOW", "10.0.0.0/8,lan"),
@@ -74,6 +74,10 @@ fn what_settings_mean_together() {
     let allowed = [("http.listen", "0.0.0.0:80"), ("http.allow_unauthenticated", "true")];
     let config = Config::read(&layers(&allowed, &[], ""), Need::Listener).unwrap();
     assert!(config.egress.allow.is_empty(), "loopback is closed where others can ask");
+    let keyed = layers(&[("http.listen", "0.0.0.0:80")], &[("TASKFLOW_AUTH", "on")], "");
+    assert!(Config::read(&keyed, Need::Listener).unwrap().auth.on);
+    let keyed = Config::read(&layers(&[], &[("TASKFLOW_AUTH", "on")], ""), Need::Listener).unwrap();
+    assert!(keyed.egress.allow.is_empty(), "loopback is closed where keys are needed");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use taskflow_protocol as wire;
 use super::super::ApiState;
 use super::super::body::{Body, MAX_BODY};
 use super::super::describe::{ActProblems, JobParam, TenantHeader};
-use super::super::extract::{Answer, Asker, JobPath, detached};
+use super::super::extract::{Answer, Asker, JobPath, JobsWrite, detached};
 use super::super::fault::{Faults, Path};
 use super::super::json::{Object, Value, decode};
 use super::super::problem::Problem;
@@ -33,13 +33,14 @@ fn nothing(value: Value<'_>, faults: &mut Faults) -> Option<()> {
     path = "/v1/jobs/{id}/cancel",
     operation_id = "cancelJob",
     tag = "jobs",
+    security(("key" = ["jobs:write"])),
     params(TenantHeader, JobParam),
     request_body = Option<wire::CancelRequest>,
     responses((status = 200, description = "The job.", body = wire::Job), ActProblems)
 )]
 pub(super) async fn cancel_job(
     State(state): State<ApiState>,
-    Asker(caller): Asker,
+    Asker(caller, ..): Asker<JobsWrite>,
     JobPath(id): JobPath,
     _: NoQuery,
     body: Body<MAX_BODY>,
@@ -63,12 +64,13 @@ pub(super) async fn cancel_job(
     path = "/v1/jobs/{id}/retry",
     operation_id = "retryJob",
     tag = "jobs",
+    security(("key" = ["jobs:write"])),
     params(TenantHeader, JobParam),
     responses((status = 200, description = "The job.", body = wire::Job), ActProblems)
 )]
 pub(super) async fn retry_job(
     State(state): State<ApiState>,
-    Asker(caller): Asker,
+    Asker(caller, ..): Asker<JobsWrite>,
     JobPath(id): JobPath,
     _: NoQuery,
     body: Body<MAX_BODY>,
@@ -85,12 +87,13 @@ pub(super) async fn retry_job(
     path = "/v1/jobs/{id}/pause",
     operation_id = "pauseJob",
     tag = "jobs",
+    security(("key" = ["jobs:write"])),
     params(TenantHeader, JobParam),
     responses((status = 200, description = "The job.", body = wire::Job), ActProblems)
 )]
 pub(super) async fn pause_job(
     State(state): State<ApiState>,
-    Asker(caller): Asker,
+    Asker(caller, ..): Asker<JobsWrite>,
     JobPath(id): JobPath,
     _: NoQuery,
     body: Body<MAX_BODY>,
@@ -107,12 +110,13 @@ pub(super) async fn pause_job(
     path = "/v1/jobs/{id}/resume",
     operation_id = "resumeJob",
     tag = "jobs",
+    security(("key" = ["jobs:write"])),
     params(TenantHeader, JobParam),
     responses((status = 200, description = "The job.", body = wire::Job), ActProblems)
 )]
 pub(super) async fn resume_job(
     State(state): State<ApiState>,
-    Asker(caller): Asker,
+    Asker(caller, ..): Asker<JobsWrite>,
     JobPath(id): JobPath,
     _: NoQuery,
     body: Body<MAX_BODY>,
@@ -142,13 +146,14 @@ fn edit(value: Value<'_>, faults: &mut Faults) -> Option<Edit> {
     path = "/v1/jobs/{id}",
     operation_id = "editJob",
     tag = "jobs",
+    security(("key" = ["jobs:write"])),
     params(TenantHeader, JobParam),
     request_body = wire::EditRequest,
     responses((status = 200, description = "The job.", body = wire::Job), ActProblems)
 )]
 pub(super) async fn edit_job(
     State(state): State<ApiState>,
-    Asker(caller): Asker,
+    Asker(caller, ..): Asker<JobsWrite>,
     JobPath(id): JobPath,
     _: NoQuery,
     body: Body<MAX_BODY>,

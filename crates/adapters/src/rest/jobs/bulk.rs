@@ -9,7 +9,7 @@ use taskflow_protocol as wire;
 use super::super::ApiState;
 use super::super::body::{Body, MAX_BODY};
 use super::super::describe::{BulkProblems, TenantHeader};
-use super::super::extract::{Answer, Asker, detached};
+use super::super::extract::{Answer, Asker, JobsWrite, detached};
 use super::super::fault::{Faults, Path};
 use super::super::json::{Object, Value, decode};
 use super::super::problem::Problem;
@@ -49,13 +49,14 @@ async fn act(
     path = "/v1/jobs/cancel",
     operation_id = "cancelJobs",
     tag = "jobs",
+    security(("key" = ["jobs:write"])),
     params(TenantHeader),
     request_body = wire::BulkRequest,
     responses((status = 200, description = "What was met and done.", body = wire::BulkAnswer), BulkProblems)
 )]
 pub(super) async fn cancel_jobs(
     State(state): State<ApiState>,
-    Asker(caller): Asker,
+    Asker(caller, ..): Asker<JobsWrite>,
     _: NoQuery,
     body: Body<MAX_BODY>,
 ) -> Result<Answer<wire::BulkAnswer>, Problem> {
@@ -71,13 +72,14 @@ pub(super) async fn cancel_jobs(
     path = "/v1/jobs/retry",
     operation_id = "retryJobs",
     tag = "jobs",
+    security(("key" = ["jobs:write"])),
     params(TenantHeader),
     request_body = wire::BulkRequest,
     responses((status = 200, description = "What was met and done.", body = wire::BulkAnswer), BulkProblems)
 )]
 pub(super) async fn retry_jobs(
     State(state): State<ApiState>,
-    Asker(caller): Asker,
+    Asker(caller, ..): Asker<JobsWrite>,
     _: NoQuery,
     body: Body<MAX_BODY>,
 ) -> Result<Answer<wire::BulkAnswer>, Problem> {

@@ -6,7 +6,7 @@ use taskflow_protocol as wire;
 
 use super::super::ApiState;
 use super::super::describe::{FilterParams, JobParam, ListProblems, LookProblems, PageParams, TenantHeader};
-use super::super::extract::{Answer, Asker, JobPath, detached};
+use super::super::extract::{Answer, Asker, JobPath, JobsRead, detached};
 use super::super::page::{List, Wanted};
 use super::super::problem::Problem;
 use super::super::query::{NoQuery, Query};
@@ -22,12 +22,13 @@ use super::wire::{attempt, event, job};
     path = "/v1/jobs",
     operation_id = "listJobs",
     tag = "jobs",
+    security(("key" = ["jobs:read"])),
     params(TenantHeader, FilterParams, PageParams),
     responses((status = 200, description = "The jobs.", body = wire::JobList), ListProblems)
 )]
 pub(super) async fn list_jobs(
     State(state): State<ApiState>,
-    Asker(caller): Asker,
+    Asker(caller, ..): Asker<JobsRead>,
     mut query: Query,
 ) -> Result<Answer<wire::JobList>, Problem> {
     let filter = filter::of_query(&mut query);
@@ -47,12 +48,13 @@ pub(super) async fn list_jobs(
     path = "/v1/jobs/{id}",
     operation_id = "getJob",
     tag = "jobs",
+    security(("key" = ["jobs:read"])),
     params(TenantHeader, JobParam),
     responses((status = 200, description = "The job.", body = wire::Job), LookProblems)
 )]
 pub(super) async fn get_job(
     State(state): State<ApiState>,
-    Asker(caller): Asker,
+    Asker(caller, ..): Asker<JobsRead>,
     JobPath(id): JobPath,
     _: NoQuery,
 ) -> Result<Answer<wire::Job>, Problem> {
@@ -68,12 +70,13 @@ pub(super) async fn get_job(
     path = "/v1/jobs/{id}/attempts",
     operation_id = "listJobAttempts",
     tag = "jobs",
+    security(("key" = ["jobs:read"])),
     params(TenantHeader, JobParam, PageParams),
     responses((status = 200, description = "The attempts.", body = wire::AttemptList), LookProblems)
 )]
 pub(super) async fn list_attempts(
     State(state): State<ApiState>,
-    Asker(caller): Asker,
+    Asker(caller, ..): Asker<JobsRead>,
     JobPath(id): JobPath,
     mut query: Query,
 ) -> Result<Answer<wire::AttemptList>, Problem> {
@@ -96,12 +99,13 @@ pub(super) async fn list_attempts(
     path = "/v1/jobs/{id}/events",
     operation_id = "listJobEvents",
     tag = "jobs",
+    security(("key" = ["jobs:read"])),
     params(TenantHeader, JobParam, PageParams),
     responses((status = 200, description = "The history.", body = wire::EventList), LookProblems)
 )]
 pub(super) async fn list_events(
     State(state): State<ApiState>,
-    Asker(caller): Asker,
+    Asker(caller, ..): Asker<JobsRead>,
     JobPath(id): JobPath,
     mut query: Query,
 ) -> Result<Answer<wire::EventList>, Problem> {

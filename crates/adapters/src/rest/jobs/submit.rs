@@ -9,7 +9,7 @@ use taskflow_protocol as wire;
 use super::super::ApiState;
 use super::super::body::{Body, MAX_BATCH_BODY, MAX_BODY};
 use super::super::describe::{BatchProblems, SubmitProblems};
-use super::super::extract::{Answer, Asker, detached};
+use super::super::extract::{Answer, Asker, JobsWrite, detached};
 use super::super::fault::{Faults, Place};
 use super::super::problem::{Code, Problem};
 use super::super::query::NoQuery;
@@ -45,6 +45,7 @@ fn traceparent(headers: &HeaderMap) -> Option<String> {
     path = "/v1/jobs",
     operation_id = "submitJob",
     tag = "jobs",
+    security(("key" = ["jobs:write"])),
     params(super::super::describe::TenantHeader, super::super::describe::SubmitHeaders),
     request_body = wire::JobRequest,
     responses(
@@ -56,7 +57,7 @@ fn traceparent(headers: &HeaderMap) -> Option<String> {
 )]
 pub(super) async fn submit_job(
     State(state): State<ApiState>,
-    Asker(caller): Asker,
+    Asker(caller, ..): Asker<JobsWrite>,
     _: NoQuery,
     headers: HeaderMap,
     body: Body<MAX_BODY>,
@@ -84,6 +85,7 @@ pub(super) async fn submit_job(
     path = "/v1/jobs/batch",
     operation_id = "submitJobs",
     tag = "jobs",
+    security(("key" = ["jobs:write"])),
     params(super::super::describe::TenantHeader, super::super::describe::TraceHeader),
     request_body = wire::BatchRequest,
     responses(
@@ -95,7 +97,7 @@ pub(super) async fn submit_job(
 )]
 pub(super) async fn submit_jobs(
     State(state): State<ApiState>,
-    Asker(caller): Asker,
+    Asker(caller, ..): Asker<JobsWrite>,
     _: NoQuery,
     headers: HeaderMap,
     body: Body<MAX_BATCH_BODY>,

@@ -19,7 +19,7 @@ use tracing::Instrument;
 use super::super::ApiState;
 use super::super::body::{Body, MAX_BODY};
 use super::super::describe::{BulkProblems, TenantHeader};
-use super::super::extract::{Answer, Asker};
+use super::super::extract::{Answer, Asker, Worker};
 use super::super::fault::{Faults, Path};
 use super::super::jobs::claimed;
 use super::super::json::{Object, Value, decode};
@@ -74,13 +74,14 @@ fn wish(value: Value<'_>, faults: &mut Faults) -> Option<RemoteClaim> {
     path = "/v1/worker/claim",
     operation_id = "claimJobs",
     tag = "workers",
+    security(("key" = ["worker"])),
     params(TenantHeader),
     request_body = wire::ClaimRequest,
     responses((status = 200, description = "The jobs, none if there are none.", body = wire::ClaimAnswer), BulkProblems)
 )]
 pub(super) async fn claim_jobs(
     State(state): State<ApiState>,
-    Asker(caller): Asker,
+    Asker(caller, ..): Asker<Worker>,
     _: NoQuery,
     body: Body<MAX_BODY>,
 ) -> Result<Answer<wire::ClaimAnswer>, Problem> {

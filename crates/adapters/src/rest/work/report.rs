@@ -11,7 +11,7 @@ use taskflow_protocol as wire;
 use super::super::ApiState;
 use super::super::body::{Body, MAX_BATCH_BODY, MAX_BODY};
 use super::super::describe::{BulkProblems, TenantHeader};
-use super::super::extract::{Answer, Asker, detached};
+use super::super::extract::{Answer, Asker, Worker, detached};
 use super::super::fault::{Faults, Path};
 use super::super::jobs::{MAX_DOCUMENT, state as wire_state};
 use super::super::json::{Object, Value, decode};
@@ -121,13 +121,14 @@ fn settled(item: wire::ReportItem, settled: Settled) -> wire::ReportItem {
     path = "/v1/worker/heartbeat",
     operation_id = "extendLeases",
     tag = "workers",
+    security(("key" = ["worker"])),
     params(TenantHeader),
     request_body = wire::HeartbeatRequest,
     responses((status = 200, description = "An answer for each entry.", body = wire::ReportAnswer), BulkProblems)
 )]
 pub(super) async fn extend_leases(
     State(state): State<ApiState>,
-    Asker(caller): Asker,
+    Asker(caller, ..): Asker<Worker>,
     _: NoQuery,
     body: Body<MAX_BODY>,
 ) -> Result<Answer<wire::ReportAnswer>, Problem> {
@@ -151,13 +152,14 @@ pub(super) async fn extend_leases(
     path = "/v1/worker/complete",
     operation_id = "completeJobs",
     tag = "workers",
+    security(("key" = ["worker"])),
     params(TenantHeader),
     request_body = wire::CompleteRequest,
     responses((status = 200, description = "An answer for each entry.", body = wire::ReportAnswer), BulkProblems)
 )]
 pub(super) async fn complete_jobs(
     State(state): State<ApiState>,
-    Asker(caller): Asker,
+    Asker(caller, ..): Asker<Worker>,
     _: NoQuery,
     body: Body<MAX_BATCH_BODY>,
 ) -> Result<Answer<wire::ReportAnswer>, Problem> {
@@ -188,13 +190,14 @@ fn attempt_error(value: Value<'_>, path: &Path<'_>, faults: &mut Faults) -> Opti
     path = "/v1/worker/fail",
     operation_id = "failJobs",
     tag = "workers",
+    security(("key" = ["worker"])),
     params(TenantHeader),
     request_body = wire::FailRequest,
     responses((status = 200, description = "An answer for each entry.", body = wire::ReportAnswer), BulkProblems)
 )]
 pub(super) async fn fail_jobs(
     State(state): State<ApiState>,
-    Asker(caller): Asker,
+    Asker(caller, ..): Asker<Worker>,
     _: NoQuery,
     body: Body<MAX_BATCH_BODY>,
 ) -> Result<Answer<wire::ReportAnswer>, Problem> {
@@ -216,13 +219,14 @@ pub(super) async fn fail_jobs(
     path = "/v1/worker/progress",
     operation_id = "reportProgress",
     tag = "workers",
+    security(("key" = ["worker"])),
     params(TenantHeader),
     request_body = wire::ProgressRequest,
     responses((status = 200, description = "An answer for each entry.", body = wire::ReportAnswer), BulkProblems)
 )]
 pub(super) async fn report_progress(
     State(state): State<ApiState>,
-    Asker(caller): Asker,
+    Asker(caller, ..): Asker<Worker>,
     _: NoQuery,
     body: Body<MAX_BATCH_BODY>,
 ) -> Result<Answer<wire::ReportAnswer>, Problem> {
