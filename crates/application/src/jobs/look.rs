@@ -17,7 +17,7 @@ pub struct Listed<T> {
 
 impl<T> Listed<T> {
     /// From a list that was read one entry longer than `limit`.
-    fn cut(mut items: Vec<T>, limit: u32) -> Self {
+    pub(crate) fn cut(mut items: Vec<T>, limit: u32) -> Self {
         let more = items.len() > limit as usize;
         items.truncate(limit as usize);
         Self { items, more }

@@ -40,6 +40,9 @@ impl State {
             }
             Decision::Keep => {}
         }
+        if let Decision::Move(standing) = &change.decision {
+            self.tell_end(key, job.seq, standing.state(), change.at);
+        }
         self.enter(key, job);
         true
     }

@@ -10,11 +10,14 @@
 
 mod claim;
 mod commit;
+mod events;
+mod fire;
 mod insert;
 mod jobs;
 mod leases;
 mod queues;
 mod reader;
+mod rules;
 mod state;
 mod system;
 mod tenants;
@@ -30,7 +33,7 @@ pub use wakeups::LocalWakeups;
 use crate::ports::Stores;
 use state::State;
 
-/// All five stores over one state in memory.
+/// All stores over one state in memory.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     state: Mutex<State>,
@@ -45,7 +48,9 @@ impl MemoryStore {
             reader: store.clone(),
             queues: store.clone(),
             tenants: store.clone(),
-            workers: store,
+            workers: store.clone(),
+            rules: store.clone(),
+            events: store,
         }
     }
 

@@ -6,11 +6,14 @@ use taskflow_domain::event::{History, NumberedAttempt};
 use taskflow_domain::queue::{Bucket, Queue, QueueSettings};
 use taskflow_domain::tenant::Tenant;
 use taskflow_domain::{
-    Attempt, CancelRequest, Counters, Job, JobEvent, JobId, JobSpec, JobState, Kind, Lease, LeaseToken,
-    Progress, QueueName, Standing, TenantId, TenantSlug, Timestamp, WorkerName,
+    Attempt, CancelRequest, Counters, EventId, FanOutId, Firing, FiringId, FiringOutcome, InboundEvent, Job,
+    JobEvent, JobId, JobSpec, JobState, Kind, Lease, LeaseToken, Progress, QueueName, RuleId, Standing,
+    TenantId, TenantSlug, Timestamp, WorkerName,
 };
 
-use crate::ports::Worker;
+use super::fire::FanOutRow;
+use super::rules::RuleRow;
+use crate::ports::{Pending, Worker};
 
 /// Everything.
 #[derive(Debug)]
@@ -26,6 +29,18 @@ pub(super) struct State {
     pub(super) workers: BTreeMap<WorkerName, Worker>,
     /// Where the next claim over several queues begins.
     pub(super) turn: usize,
+    pub(super) rules: BTreeMap<RuleId, RuleRow>,
+    /// Rules that were deleted.
+    pub(super) gone_rules: BTreeSet<RuleId>,
+    pub(super) firings: BTreeMap<FiringId, Firing>,
+    /// How often a rule came to what, and why; an empty text is no reason.
+    pub(super) firing_counts: BTreeMap<(RuleId, FiringOutcome, String), u64>,
+    pub(super) fan_outs: BTreeMap<FanOutId, FanOutRow>,
+    pub(super) events: BTreeMap<EventId, InboundEvent>,
+    /// What is to be dispatched, and until when it is kept from others.
+    pub(super) outbox: BTreeMap<i64, (Pending, Timestamp)>,
+    /// The number of the last entry of the outbox.
+    pub(super) happenings: i64,
 }
 
 impl Default for State {
@@ -41,6 +56,14 @@ impl Default for State {
             costs: BTreeMap::new(),
             workers: BTreeMap::new(),
             turn: 0,
+            rules: BTreeMap::new(),
+            gone_rules: BTreeSet::new(),
+            firings: BTreeMap::new(),
+            firing_counts: BTreeMap::new(),
+            fan_outs: BTreeMap::new(),
+            events: BTreeMap::new(),
+            outbox: BTreeMap::new(),
+            happenings: 0,
         };
         state.ensure_tenant(&TenantSlug::fallback(), Timestamp::from_micros(0));
         state

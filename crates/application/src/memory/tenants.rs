@@ -4,7 +4,7 @@ use std::ops::Bound;
 
 use async_trait::async_trait;
 use taskflow_domain::tenant::{Tenant, TenantSettings};
-use taskflow_domain::{TenantSlug, Timestamp};
+use taskflow_domain::{TenantId, TenantSlug, Timestamp};
 
 use super::MemoryStore;
 use crate::ports::{StoreResult, TenantStore};
@@ -14,6 +14,11 @@ impl TenantStore for MemoryStore {
     async fn get(&self, slug: &TenantSlug) -> StoreResult<Option<Tenant>> {
         let state = self.state();
         Ok(state.slugs.get(slug).and_then(|id| state.tenants.get(id)).cloned())
+    }
+
+    async fn get_many(&self, ids: &[TenantId]) -> StoreResult<Vec<Tenant>> {
+        let state = self.state();
+        Ok(ids.iter().filter_map(|id| state.tenants.get(id)).cloned().collect())
     }
 
     async fn ensure(&self, slug: &TenantSlug, now: Timestamp) -> StoreResult<Tenant> {

@@ -5,21 +5,30 @@
 use std::sync::Arc;
 
 mod condition;
+mod events;
 mod jobs;
 mod queues;
 mod reader;
+mod rules;
 mod system;
 mod tenants;
+mod webhook;
 mod workers;
 
 pub use condition::{ConditionEngine, ConditionFault, EvaluationFault, Question, Scope, Wanted};
+pub use events::{Appended, EventFilter, EventStore, Happened, Pending};
 pub use jobs::{
     Claim, ClaimRequest, Committed, Discrepancies, Extended, Inserted, JobStore, NewJob, Promoted, Route,
 };
 pub use queues::{QueueDepth, QueueStore};
 pub use reader::{JobFilter, JobReader, Page};
+pub use rules::{
+    Claim as FireClaim, DueRules, FanOut, Fire, Fired, FiringCount, FiringPage, NewFiring, Queued, RulePage,
+    RulePut, RuleStore, RuleTally, SealedSecret, settle_firing,
+};
 pub use system::{Clock, Ids, Jitter, Topic, Wakeups};
 pub use tenants::TenantStore;
+pub use webhook::{SecretOf, Signatures, Vault, Verified};
 pub use workers::{HeldLease, Worker, WorkerStore};
 
 /// Why a store could not do what it was asked.
@@ -66,4 +75,8 @@ pub struct Stores {
     pub tenants: Arc<dyn TenantStore>,
     /// Workers.
     pub workers: Arc<dyn WorkerStore>,
+    /// Automation rules.
+    pub rules: Arc<dyn RuleStore>,
+    /// Events.
+    pub events: Arc<dyn EventStore>,
 }

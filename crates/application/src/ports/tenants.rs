@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use taskflow_domain::tenant::{Tenant, TenantSettings};
-use taskflow_domain::{TenantSlug, Timestamp};
+use taskflow_domain::{TenantId, TenantSlug, Timestamp};
 
 use super::StoreResult;
 
@@ -11,6 +11,9 @@ use super::StoreResult;
 pub trait TenantStore: Send + Sync {
     /// One tenant, if it exists.
     async fn get(&self, slug: &TenantSlug) -> StoreResult<Option<Tenant>>;
+
+    /// Those of the tenants that exist, in any order.
+    async fn get_many(&self, ids: &[TenantId]) -> StoreResult<Vec<Tenant>>;
 
     /// One tenant, made with default settings if it does not exist.
     async fn ensure(&self, slug: &TenantSlug, now: Timestamp) -> StoreResult<Tenant>;

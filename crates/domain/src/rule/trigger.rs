@@ -172,6 +172,7 @@ pub struct SignatureSpec {
 #[serde(deny_unknown_fields)]
 pub struct WebhookTrigger {
     /// What the address ends in.
+    #[serde(default)]
     pub key: String,
     /// How deliveries are signed.
     #[serde(default)]

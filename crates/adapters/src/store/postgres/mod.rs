@@ -86,6 +86,8 @@ impl PostgresStore {
             queues: Arc::new(queues::PgQueues(Arc::clone(&self.inner))),
             tenants: Arc::new(tenants::PgTenants(Arc::clone(&self.inner))),
             workers: Arc::new(workers::PgWorkers(Arc::clone(&self.inner))),
+            rules: taskflow_application::memory::MemoryStore::stores().rules,
+            events: taskflow_application::memory::MemoryStore::stores().events,
         }
     }
 

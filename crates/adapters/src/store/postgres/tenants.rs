@@ -7,7 +7,7 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use sqlx::PgConnection;
 use taskflow_application::ports::{StoreResult, TenantStore};
 use taskflow_domain::tenant::{Tenant, TenantSettings};
-use taskflow_domain::{TenantSlug, Timestamp};
+use taskflow_domain::{TenantId, TenantSlug, Timestamp};
 
 use super::lanes::let_go;
 use super::sweep::STOP_COMMITS;
@@ -104,6 +104,12 @@ impl TenantStore for PgTenants {
             self.0.catalog.tenants.remember(tenant.id.0, slug.clone());
         }
         Ok(tenant)
+    }
+
+    async fn get_many(&self, ids: &[TenantId]) -> StoreResult<Vec<Tenant>> {
+        let ids: Vec<i32> = ids.iter().map(|id| id.0).collect();
+        let found = tenant::Entity::find().filter(tenant::Column::Id.is_in(ids)).all(&self.0.orm).await;
+        found.map_err(|fault| from_orm(&fault))?.into_iter().map(Tenant::try_from).collect()
     }
 
     async fn ensure(&self, slug: &TenantSlug, now: Timestamp) -> StoreResult<Tenant> {

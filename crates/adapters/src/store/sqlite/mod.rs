@@ -136,6 +136,8 @@ impl SqliteStore {
             queues: Arc::new(self.clone()),
             tenants: Arc::new(self.clone()),
             workers: Arc::new(self.clone()),
+            rules: taskflow_application::memory::MemoryStore::stores().rules,
+            events: taskflow_application::memory::MemoryStore::stores().events,
         }
     }
 

@@ -18,6 +18,12 @@ impl TenantStore for SqliteStore {
         found.map_err(|fault| from_orm(&fault))?.map(Tenant::try_from).transpose()
     }
 
+    async fn get_many(&self, ids: &[TenantId]) -> StoreResult<Vec<Tenant>> {
+        let ids: Vec<i32> = ids.iter().map(|id| id.0).collect();
+        let found = Entity::find().filter(Column::Id.is_in(ids)).all(&self.shared.orm).await;
+        found.map_err(|fault| from_orm(&fault))?.into_iter().map(Tenant::try_from).collect()
+    }
+
     async fn ensure(&self, slug: &TenantSlug, now: Timestamp) -> StoreResult<Tenant> {
         if let Some(found) = TenantStore::get(self, slug).await? {
             return Ok(found);

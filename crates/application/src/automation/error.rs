@@ -1,0 +1,50 @@
+//! Why a use case about rules could not do what it was asked.
+
+use crate::ports::StoreError;
+
+/// One thing that is wrong with a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleFault {
+    /// Where: a JSON pointer into the rule's document.
+    pub pointer: String,
+    /// What.
+    pub detail: String,
+}
+
+/// Why a use case about rules could not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AutomationError {
+    /// No such rule of this tenant, or no rule with that webhook key.
+    #[error("there is no such rule")]
+    NotFound,
+    /// No such tenant, and this caller does not make tenants.
+    #[error("there is no such tenant")]
+    UnknownTenant,
+    /// The rule is not one that can be kept. All that is wrong with it.
+    #[error("the rule has faults")]
+    Invalid(Vec<RuleFault>),
+    /// What the caller may not do.
+    #[error("{0}")]
+    Forbidden(&'static str),
+    /// Another rule has that webhook key.
+    #[error("another rule has that webhook key")]
+    KeyTaken,
+    /// A secret cannot be kept, because no key to seal it with is set.
+    #[error("a secret cannot be kept: TASKFLOW_SECRETS_KEY is not set")]
+    NoVault,
+    /// The rule is off.
+    #[error("the rule is disabled")]
+    Disabled,
+    /// The rule has no trigger of the kind that this needs.
+    #[error("the rule has no {0} trigger")]
+    WrongTrigger(&'static str),
+    /// A delivery's signature is missing, wrong or too old.
+    #[error("the signature is not good: {0}")]
+    BadSignature(String),
+    /// The rule kept changing under the request.
+    #[error("the rule changes too fast; try again")]
+    Contended,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

@@ -1,0 +1,83 @@
+//! Looking at rules and at what they came to.
+
+use taskflow_domain::{Firing, FiringId, Rule, RuleId, Timestamp};
+
+use super::{Automation, AutomationError};
+use crate::caller::Caller;
+use crate::jobs::Listed;
+use crate::ports::{EventFilter, FiringCount, FiringPage, RulePage};
+
+/// What a rule came to, all in all.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RuleStats {
+    /// Firings by what they came to, and why.
+    pub counts: Vec<FiringCount>,
+    /// The rule, with its health, the jobs that it made and its next occurrence.
+    pub rule: Rule,
+}
+
+impl Automation {
+    /// One rule.
+    pub async fn get(&self, caller: &Caller, id: RuleId) -> Result<Rule, AutomationError> {
+        let tenant = self.tenant(caller).await?;
+        self.world.stores.rules.get(tenant, id).await?.ok_or(AutomationError::NotFound)
+    }
+
+    /// Whether secrets are kept for a rule, by slot.
+    pub async fn has_secret(&self, rule: &Rule) -> Result<bool, AutomationError> {
+        Ok(!self.world.stores.rules.secrets(rule.tenant, rule.id).await?.is_empty())
+    }
+
+    /// Rules by rising id.
+    pub async fn list(&self, caller: &Caller, page: RulePage) -> Result<Listed<Rule>, AutomationError> {
+        let Some(tenant) = self.directory.find(caller).await? else {
+            return Ok(Listed { items: Vec::new(), more: false });
+        };
+        let longer = RulePage { limit: page.limit + 1, ..page };
+        Ok(Listed::cut(self.world.stores.rules.list(tenant, longer).await?, page.limit))
+    }
+
+    /// A rule's firings, newest first.
+    pub async fn firings(
+        &self,
+        caller: &Caller,
+        id: RuleId,
+        page: FiringPage,
+    ) -> Result<Listed<Firing>, AutomationError> {
+        let rule = self.get(caller, id).await?;
+        let longer = FiringPage { limit: page.limit + 1, ..page };
+        let firings = self.world.stores.rules.firings(rule.tenant, id, longer).await?;
+        Ok(Listed::cut(firings, page.limit))
+    }
+
+    /// One firing for the caller's tenant.
+    pub async fn firing(&self, caller: &Caller, id: FiringId) -> Result<Firing, AutomationError> {
+        let tenant = self.tenant(caller).await?;
+        self.world.stores.rules.firing(tenant, id).await?.ok_or(AutomationError::NotFound)
+    }
+
+    /// What a rule came to, all in all.
+    pub async fn stats(&self, caller: &Caller, id: RuleId) -> Result<RuleStats, AutomationError> {
+        let rule = self.get(caller, id).await?;
+        let counts = self.world.stores.rules.counts(rule.tenant, id).await?;
+        Ok(RuleStats { counts, rule })
+    }
+
+    /// What came to a webhook rule from outside, newest first, with what was
+    /// refused and why.
+    pub async fn deliveries(
+        &self,
+        caller: &Caller,
+        id: RuleId,
+        since: Option<Timestamp>,
+        limit: u32,
+    ) -> Result<Vec<taskflow_domain::InboundEvent>, AutomationError> {
+        let rule = self.get(caller, id).await?;
+        let taskflow_domain::rule::Trigger::Webhook(webhook) = &rule.document.trigger else {
+            return Err(AutomationError::WrongTrigger("webhook"));
+        };
+        let source = Some(taskflow_domain::InboundEvent::webhook_source(&webhook.key));
+        let filter = EventFilter { source, rejected: true, since, ..EventFilter::default() };
+        Ok(self.world.stores.events.recent(rule.tenant, &filter, limit).await?)
+    }
+}

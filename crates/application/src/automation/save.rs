@@ -1,0 +1,187 @@
+//! Making rules, changing them, switching them on and off.
+
+use taskflow_domain::rule::{Health, Mode, Trigger};
+use taskflow_domain::{Rule, RuleDocument, RuleId, Timestamp};
+
+use super::{Automation, AutomationError};
+use crate::caller::Caller;
+use crate::ports::{RulePut, SealedSecret, SecretOf, Topic};
+
+/// How often a change is tried again when the rule moved on in the meantime.
+const TRIES: usize = 8;
+/// How long the secret before the current one is still good, in milliseconds.
+const ROTATION_MS: i64 = 24 * 3_600_000;
+
+/// A rule as it is asked for. A webhook trigger with an empty key gets one.
+#[derive(Clone, PartialEq)]
+pub struct RuleWish {
+    /// What it says.
+    pub document: RuleDocument,
+    /// Whether it is on.
+    pub enabled: bool,
+    /// Whether it acts.
+    pub mode: Mode,
+    /// The secret of a webhook trigger; `None` leaves the rule the one it has.
+    pub secret: Option<String>,
+}
+
+impl std::fmt::Debug for RuleWish {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RuleWish").field("document", &self.document).finish_non_exhaustive()
+    }
+}
+
+impl Automation {
+    /// Makes a rule. All faults of it are told at once.
+    pub async fn create(&self, caller: &Caller, wish: RuleWish) -> Result<Rule, AutomationError> {
+        let tenant = self.directory.find_or_make(caller).await?.ok_or(AutomationError::UnknownTenant)?;
+        let now = self.world.clock.now();
+        let id = RuleId(self.world.ids.job(now).0);
+        let rule = Rule {
+            tenant,
+            id,
+            enabled: wish.enabled,
+            mode: wish.mode,
+            revision: 1,
+            document: wish.document,
+            next_at: None,
+            queued_at: None,
+            health: Health::default(),
+            jobs_made: 0,
+            created_at: now,
+            updated_at: now,
+        };
+        let rule = self.prepare(caller, rule, None, now)?;
+        let secrets = self.seal(&rule, wish.secret.as_deref(), &[], now)?;
+        match self.put(caller, &rule, secrets.as_deref()).await? {
+            RulePut::Done => Ok(rule),
+            RulePut::KeyTaken => Err(AutomationError::KeyTaken),
+            RulePut::Conflict => Err(AutomationError::Contended),
+        }
+    }
+
+    /// Puts a new document in the place of a rule's. A new secret leaves the old
+    /// one good for a day.
+    pub async fn replace(
+        &self,
+        caller: &Caller,
+        id: RuleId,
+        wish: RuleWish,
+    ) -> Result<Rule, AutomationError> {
+        self.change(caller, id, wish.secret.as_deref(), |rule| {
+            rule.document = wish.document.clone();
+            rule.enabled = wish.enabled;
+            rule.mode = wish.mode;
+        })
+        .await
+    }
+
+    /// Switches a rule on. What it missed while it was off is not made up for.
+    pub async fn enable(&self, caller: &Caller, id: RuleId) -> Result<Rule, AutomationError> {
+        self.change(caller, id, None, |rule| rule.enabled = true).await
+    }
+
+    /// Switches a rule off.
+    pub async fn disable(&self, caller: &Caller, id: RuleId) -> Result<Rule, AutomationError> {
+        self.change(caller, id, None, |rule| rule.enabled = false).await
+    }
+
+    /// Deletes a rule. Its firings and its jobs stay.
+    pub async fn delete(&self, caller: &Caller, id: RuleId) -> Result<(), AutomationError> {
+        let tenant = self.tenant(caller).await?;
+        let there = self.world.stores.rules.delete(tenant, id, self.world.clock.now()).await?;
+        if there { Ok(()) } else { Err(AutomationError::NotFound) }
+    }
+
+    /// Reads, changes, checks and writes; again if the rule moved on in between.
+    async fn change(
+        &self,
+        caller: &Caller,
+        id: RuleId,
+        secret: Option<&str>,
+        edit: impl Fn(&mut Rule),
+    ) -> Result<Rule, AutomationError> {
+        for _ in 0..TRIES {
+            let old = self.get(caller, id).await?;
+            let mut rule = old.clone();
+            edit(&mut rule);
+            let same = (rule.enabled, rule.mode, &rule.document) == (old.enabled, old.mode, &old.document);
+            if same && secret.is_none() {
+                return Ok(old);
+            }
+            let now = self.world.clock.now();
+            rule.revision += 1;
+            rule.updated_at = now;
+            let rule = self.prepare(caller, rule, Some(&old), now)?;
+            let kept = self.world.stores.rules.secrets(rule.tenant, id).await?;
+            let secrets = self.seal(&rule, secret, &kept, now)?;
+            match self.put(caller, &rule, secrets.as_deref()).await? {
+                RulePut::Done => return Ok(rule),
+                RulePut::KeyTaken => return Err(AutomationError::KeyTaken),
+                RulePut::Conflict => {}
+            }
+        }
+        Err(AutomationError::Contended)
+    }
+
+    async fn put(
+        &self,
+        caller: &Caller,
+        rule: &Rule,
+        secrets: Option<&[SealedSecret]>,
+    ) -> Result<RulePut, AutomationError> {
+        let put = self.world.stores.rules.put(rule, secrets, &caller.actor).await?;
+        self.world.wakeups.nudge(Topic::Schedule);
+        Ok(put)
+    }
+
+    /// Fills in what a rule leaves to the engine, and checks it.
+    fn prepare(
+        &self,
+        _caller: &Caller,
+        mut rule: Rule,
+        old: Option<&Rule>,
+        _now: Timestamp,
+    ) -> Result<Rule, AutomationError> {
+        if let Trigger::Webhook(webhook) = &mut rule.document.trigger
+            && webhook.key.is_empty()
+        {
+            webhook.key = match old.map(|old| &old.document.trigger) {
+                Some(Trigger::Webhook(old)) => old.key.clone(),
+                _ => hex(&self.world.ids.bytes()),
+            };
+        }
+        Ok(rule)
+    }
+
+    /// The secrets of a rule with a new one, or `None` if it keeps those that it has.
+    fn seal(
+        &self,
+        rule: &Rule,
+        secret: Option<&str>,
+        kept: &[SealedSecret],
+        now: Timestamp,
+    ) -> Result<Option<Vec<SealedSecret>>, AutomationError> {
+        let Some(secret) = secret else { return Ok(None) };
+        let vault = self.tools.vault.as_ref().ok_or(AutomationError::NoVault)?;
+        let of = |slot| SecretOf { tenant: rule.tenant, rule: rule.id, slot };
+        let refused = |error: String| {
+            tracing::error!(error, rule.id = %rule.id, "a secret could not be sealed or opened");
+            AutomationError::NoVault
+        };
+        let sealed = vault.seal(of(0), secret.as_bytes()).map_err(refused)?;
+        let mut secrets = vec![SealedSecret { slot: 0, sealed, expires_at: None }];
+        if let Some(current) = kept.iter().find(|kept| kept.slot == 0) {
+            // What is sealed is bound to its slot, so it is sealed anew.
+            let plain = vault.open(of(0), &current.sealed).map_err(refused)?;
+            let sealed = vault.seal(of(1), &plain).map_err(refused)?;
+            let expires_at = Some(now.plus_millis(ROTATION_MS));
+            secrets.push(SealedSecret { slot: 1, sealed, expires_at });
+        }
+        Ok(Some(secrets))
+    }
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,266 @@
+//! The port of automation rules, on the state.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use taskflow_domain::rule::Trigger;
+use taskflow_domain::{
+    Actor, CorrelationId, Firing, FiringId, FiringOutcome, JobId, JobState, Rule, RuleDocument, RuleId,
+    TenantId, Timestamp,
+};
+
+use super::MemoryStore;
+use super::state::{Place, State};
+use crate::ports::{
+    DueRules, FanOut, Fire, Fired, FiringCount, FiringPage, RulePage, RulePut, RuleStore, SealedSecret,
+    StoreResult,
+};
+
+/// A rule with what belongs to it.
+#[derive(Clone, Debug)]
+pub(super) struct RuleRow {
+    pub(super) rule: Rule,
+    pub(super) secrets: Vec<SealedSecret>,
+    /// What it said before, by revision, and who changed it to that.
+    pub(super) revisions: Vec<(RuleDocument, Actor)>,
+}
+
+impl State {
+    /// Whether a rule of the tenant listens to such ends of jobs.
+    pub(super) fn is_watched(&self, tenant: TenantId, state: JobState) -> bool {
+        self.rules_on().any(|rule| match &rule.document.trigger {
+            Trigger::Event { event } => rule.tenant == tenant && event.states().contains(&state),
+            _ => false,
+        })
+    }
+
+    fn rules_on(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.values().map(|row| &row.rule).filter(|rule| rule.enabled)
+    }
+
+    fn put_rule(&mut self, rule: &Rule, secrets: Option<&[SealedSecret]>, actor: &Actor) -> RulePut {
+        let old = self.rules.get(&rule.id).filter(|old| old.rule.tenant == rule.tenant);
+        if old.map_or(0, |old| old.rule.revision) + 1 != rule.revision
+            || (old.is_none() && (rule.revision != 1 || self.gone_rules.contains(&rule.id)))
+        {
+            return RulePut::Conflict;
+        }
+        if let Some(key) = webhook_key(rule)
+            && self
+                .rules
+                .values()
+                .any(|other| other.rule.id != rule.id && webhook_key(&other.rule) == Some(key))
+        {
+            return RulePut::KeyTaken;
+        }
+        let mut row = match old {
+            Some(old) => {
+                let mut row = old.clone();
+                let (health, jobs_made) = (row.rule.health, row.rule.jobs_made);
+                let created_at = row.rule.created_at;
+                row.rule = Rule { health, jobs_made, created_at, ..rule.clone() };
+                row
+            }
+            None => RuleRow { rule: rule.clone(), secrets: Vec::new(), revisions: Vec::new() },
+        };
+        row.revisions.push((rule.document.clone(), actor.clone()));
+        if let Some(secrets) = secrets {
+            row.secrets = secrets.to_vec();
+        }
+        self.rules.insert(rule.id, row);
+        RulePut::Done
+    }
+
+    fn due_rules(&self, now: Timestamp, limit: u32) -> DueRules {
+        let mut on: Vec<_> =
+            self.rules_on().filter_map(|rule| Some((rule.next_at?, rule.id, rule))).collect();
+        on.sort_by_key(|(at, id, _)| (*at, *id));
+        let due = on.iter().take_while(|(at, ..)| *at <= now).take(limit as usize).count();
+        DueRules {
+            next: on.get(due).map(|(at, ..)| *at),
+            rules: on[..due].iter().map(|(.., rule)| (*rule).clone()).collect(),
+        }
+    }
+
+    /// The latest FIRED firing of a rule for a tenant.
+    pub(super) fn latest_fired(&self, rule: RuleId, tenant: TenantId) -> Option<&Firing> {
+        let fired = |firing: &&Firing| {
+            firing.rule == rule && firing.tenant == tenant && firing.outcome == FiringOutcome::Fired
+        };
+        self.firings.values().rev().find(fired)
+    }
+
+    fn unfinished(&self, rule: RuleId, tenant: TenantId) -> Vec<JobId> {
+        let Some(firing) = self.latest_fired(rule, tenant) else { return Vec::new() };
+        let lives = |job: &&JobId| {
+            self.jobs
+                .get(&(tenant, **job))
+                .is_some_and(|job| !matches!(&job.place, Place::At(at) if at.state().is_terminal()))
+        };
+        firing.jobs.iter().filter(lives).copied().collect()
+    }
+
+    fn prune_firings(&mut self, before: Timestamp, limit: u32) -> u32 {
+        let mut kept = BTreeSet::new();
+        for firing in self.firings.values().rev().filter(|firing| firing.outcome == FiringOutcome::Fired) {
+            if !kept.iter().any(|(rule, tenant, _)| (*rule, *tenant) == (firing.rule, firing.tenant)) {
+                kept.insert((firing.rule, firing.tenant, firing.id));
+            }
+        }
+        let kept: BTreeSet<FiringId> = kept.into_iter().map(|(.., id)| id).collect();
+        let old = self.firings.values().filter(|firing| firing.at < before && !kept.contains(&firing.id));
+        let old: Vec<_> = old.map(|firing| firing.id).take(limit as usize).collect();
+        for id in &old {
+            self.firings.remove(id);
+        }
+        self.fan_outs.retain(|_, row| !row.done || row.fan_out.at >= before);
+        u32::try_from(old.len()).unwrap_or(u32::MAX)
+    }
+}
+
+fn webhook_key(rule: &Rule) -> Option<&str> {
+    match &rule.document.trigger {
+        Trigger::Webhook(webhook) => Some(&webhook.key),
+        _ => None,
+    }
+}
+
+#[async_trait]
+impl RuleStore for MemoryStore {
+    async fn put(
+        &self,
+        rule: &Rule,
+        secrets: Option<&[SealedSecret]>,
+        actor: &Actor,
+    ) -> StoreResult<RulePut> {
+        Ok(self.state().put_rule(rule, secrets, actor))
+    }
+
+    async fn get(&self, tenant: TenantId, rule: RuleId) -> StoreResult<Option<Rule>> {
+        let state = self.state();
+        let row = state.rules.get(&rule).filter(|row| row.rule.tenant == tenant);
+        Ok(row.map(|row| row.rule.clone()))
+    }
+
+    async fn list(&self, tenant: TenantId, page: RulePage) -> StoreResult<Vec<Rule>> {
+        let state = self.state();
+        let own = state.rules.values().map(|row| &row.rule).filter(|rule| rule.tenant == tenant);
+        let later = own.filter(|rule| page.after.is_none_or(|after| rule.id > after));
+        Ok(later.take(page.limit as usize).cloned().collect())
+    }
+
+    async fn delete(&self, tenant: TenantId, rule: RuleId, _now: Timestamp) -> StoreResult<bool> {
+        let mut state = self.state();
+        if state.rules.get(&rule).is_none_or(|row| row.rule.tenant != tenant) {
+            return Ok(false);
+        }
+        state.gone_rules.insert(rule);
+        Ok(state.rules.remove(&rule).is_some())
+    }
+
+    async fn by_webhook_key(&self, key: &str) -> StoreResult<Option<Rule>> {
+        let state = self.state();
+        let found = state.rules.values().map(|row| &row.rule).find(|rule| webhook_key(rule) == Some(key));
+        Ok(found.cloned())
+    }
+
+    async fn secrets(&self, tenant: TenantId, rule: RuleId) -> StoreResult<Vec<SealedSecret>> {
+        let state = self.state();
+        let row = state.rules.get(&rule).filter(|row| row.rule.tenant == tenant);
+        let mut secrets = row.map(|row| row.secrets.clone()).unwrap_or_default();
+        secrets.sort_by_key(|secret| secret.slot);
+        Ok(secrets)
+    }
+
+    async fn due(&self, now: Timestamp, limit: u32) -> StoreResult<DueRules> {
+        Ok(self.state().due_rules(now, limit))
+    }
+
+    async fn waiting(&self, limit: u32) -> StoreResult<Vec<Rule>> {
+        let state = self.state();
+        let mut waiting: Vec<_> = state.rules_on().filter(|rule| rule.queued_at.is_some()).cloned().collect();
+        waiting.sort_by_key(|rule| (rule.queued_at, rule.id));
+        waiting.truncate(limit as usize);
+        Ok(waiting)
+    }
+
+    async fn listening(&self, tenant: TenantId) -> StoreResult<Vec<Rule>> {
+        let state = self.state();
+        let listens =
+            |rule: &&Rule| rule.tenant == tenant && matches!(rule.document.trigger, Trigger::Event { .. });
+        Ok(state.rules_on().filter(listens).cloned().collect())
+    }
+
+    async fn fire(&self, fires: Vec<Fire>) -> StoreResult<Vec<Fired>> {
+        let mut state = self.state();
+        fires.into_iter().map(|fire| state.fire(fire)).collect()
+    }
+
+    async fn unfinished(&self, of: &[(RuleId, TenantId)]) -> StoreResult<Vec<Vec<JobId>>> {
+        let state = self.state();
+        Ok(of.iter().map(|(rule, tenant)| state.unfinished(*rule, *tenant)).collect())
+    }
+
+    async fn fan_outs(&self, now: Timestamp, until: Timestamp, limit: u32) -> StoreResult<Vec<FanOut>> {
+        let mut state = self.state();
+        let free = state.fan_outs.values_mut().filter(|row| !row.done && row.held_until <= now);
+        Ok(free
+            .take(limit as usize)
+            .map(|row| {
+                row.held_until = until;
+                row.fan_out.clone()
+            })
+            .collect())
+    }
+
+    async fn firings(&self, tenant: TenantId, rule: RuleId, page: FiringPage) -> StoreResult<Vec<Firing>> {
+        let state = self.state();
+        let own = state.firings.values().rev().filter(|firing| {
+            firing.rule_tenant == tenant
+                && firing.rule == rule
+                && page.before.is_none_or(|before| firing.id < before)
+                && page.outcome.is_none_or(|outcome| firing.outcome == outcome)
+        });
+        Ok(own.take(page.limit as usize).cloned().collect())
+    }
+
+    async fn firings_of(&self, rule: RuleId, key: &str) -> StoreResult<Vec<Firing>> {
+        let state = self.state();
+        let of = |firing: &&Firing| firing.rule == rule && firing.key.as_deref() == Some(key);
+        Ok(state.firings.values().filter(of).cloned().collect())
+    }
+
+    async fn firing(&self, tenant: TenantId, firing: FiringId) -> StoreResult<Option<Firing>> {
+        Ok(self.state().firings.get(&firing).filter(|firing| firing.tenant == tenant).cloned())
+    }
+
+    async fn firings_by_cause(
+        &self,
+        tenant: TenantId,
+        cause: CorrelationId,
+        limit: u32,
+    ) -> StoreResult<Vec<Firing>> {
+        let state = self.state();
+        let of = |firing: &&Firing| firing.tenant == tenant && firing.correlation_id == cause;
+        Ok(state.firings.values().filter(of).take(limit as usize).cloned().collect())
+    }
+
+    async fn counts(&self, tenant: TenantId, rule: RuleId) -> StoreResult<Vec<FiringCount>> {
+        let state = self.state();
+        if state.rules.get(&rule).is_none_or(|row| row.rule.tenant != tenant) {
+            return Ok(Vec::new());
+        }
+        let own = state.firing_counts.iter().filter(|((of, ..), _)| *of == rule);
+        Ok(own
+            .map(|((_, outcome, reason), count)| FiringCount {
+                outcome: *outcome,
+                reason: (!reason.is_empty()).then(|| reason.clone()),
+                count: *count,
+            })
+            .collect())
+    }
+
+    async fn prune_firings(&self, before: Timestamp, limit: u32) -> StoreResult<u32> {
+        Ok(self.state().prune_firings(before, limit))
+    }
+}

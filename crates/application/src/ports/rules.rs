@@ -1,0 +1,355 @@
+//! Automation rules and what they fire.
+
+use async_trait::async_trait;
+use taskflow_domain::rule::{Cause, Health, TriggerKind};
+use taskflow_domain::{
+    Actor, CorrelationId, FanOutId, Firing, FiringId, FiringOutcome, InboundEvent, JobId, Json, Rule, RuleId,
+    TenantId, TenantSlug, Timestamp,
+};
+
+use super::{NewJob, StoreResult};
+
+/// A secret of a rule as it is kept: sealed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SealedSecret {
+    /// 0: the current one; 1: the one before, which is still good for a while.
+    pub slot: u8,
+    /// What the vault made of it.
+    pub sealed: Vec<u8>,
+    /// Until when it is good.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl std::fmt::Debug for SealedSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SealedSecret").field("slot", &self.slot).finish_non_exhaustive()
+    }
+}
+
+/// What became of a write of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RulePut {
+    /// It stands.
+    Done,
+    /// The rule has another revision by now, or is gone. Nothing was written.
+    Conflict,
+    /// Another rule has that webhook key. Nothing was written.
+    KeyTaken,
+}
+
+/// Which part of a list of rules, by rising id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RulePage {
+    /// Only rules after this one.
+    pub after: Option<RuleId>,
+    /// How many at most.
+    pub limit: u32,
+}
+
+/// Which part of a rule's firings, newest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FiringPage {
+    /// Only firings older than this one.
+    pub before: Option<FiringId>,
+    /// Only those that came to this.
+    pub outcome: Option<FiringOutcome>,
+    /// How many at most.
+    pub limit: u32,
+}
+
+/// The rules whose time has come.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DueRules {
+    /// The rules, the longest due first.
+    pub rules: Vec<Rule>,
+    /// When the first of the others is due.
+    pub next: Option<Timestamp>,
+}
+
+/// What becomes of the occurrence that waits for the end of the previous instance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Queued {
+    /// It stays as it is.
+    #[default]
+    Keep,
+    /// This one waits.
+    Put(Timestamp),
+    /// None waits.
+    Clear,
+}
+
+/// What must still be so when firings are committed, and is used up by it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Claim {
+    /// The cursor of a cron rule.
+    Occurrence {
+        /// The rule's owner.
+        tenant: TenantId,
+        /// The rule.
+        rule: RuleId,
+        /// As it was seen.
+        revision: u32,
+        /// Where the cursor stands.
+        before: Timestamp,
+        /// Where it goes.
+        after: Option<Timestamp>,
+        /// What becomes of what waits.
+        queued: Queued,
+    },
+    /// The occurrence of a cron rule that waited for the previous instance.
+    Waiting {
+        /// The rule's owner.
+        tenant: TenantId,
+        /// The rule.
+        rule: RuleId,
+        /// The occurrence.
+        at: Timestamp,
+    },
+    /// An event of the outbox, by its number there.
+    Pending(i64),
+    /// A delivery, which is kept with what it brings about. If its source has
+    /// used its id before, nothing happens.
+    Delivery(Box<InboundEvent>),
+    /// The next tenants of a fan-out.
+    FanOut {
+        /// Which.
+        id: FanOutId,
+        /// After which tenant it stands.
+        before: Option<TenantSlug>,
+        /// After which tenant it stands then; `None` ends it.
+        after: Option<TenantSlug>,
+    },
+    /// Nothing.
+    Free,
+}
+
+/// One evaluation with the jobs that it makes.
+#[derive(Clone, Debug)]
+pub struct NewFiring {
+    /// What it comes to if its jobs can be made: see [`settle_firing`].
+    pub firing: Firing,
+    /// The jobs.
+    pub jobs: Vec<NewJob>,
+}
+
+/// An occurrence or an event for which a rule acts for many tenants, a few at a time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FanOut {
+    /// The fan-out.
+    pub id: FanOutId,
+    /// The rule's owner.
+    pub rule_tenant: TenantId,
+    /// The rule.
+    pub rule: RuleId,
+    /// What kind of trigger.
+    pub trigger: TriggerKind,
+    /// For what.
+    pub cause: Cause,
+    /// What there is one of, for each rule.
+    pub key: Option<String>,
+    /// When it began.
+    pub at: Timestamp,
+    /// How many firings stand before it.
+    pub depth: u16,
+    /// What ties together all that it brings about.
+    pub correlation_id: CorrelationId,
+    /// What somebody gave who started the rule by hand.
+    pub input: Option<Json>,
+    /// The last tenant that was looked at.
+    pub after: Option<TenantSlug>,
+}
+
+/// What is committed together: all of it, or nothing because the claim was lost.
+#[derive(Clone, Debug)]
+pub struct Fire {
+    /// What must still be so.
+    pub claim: Claim,
+    /// The evaluations.
+    pub firings: Vec<NewFiring>,
+    /// The fan-outs that begin.
+    pub fan_outs: Vec<FanOut>,
+}
+
+/// What became of one [`Fire`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fired {
+    /// It happened. The firings as they came out; those that had happened
+    /// before, for the same rule, tenant and key, are left out.
+    Done(Vec<Firing>),
+    /// The claim was lost: somebody else was first, or it is no longer so.
+    Lost,
+}
+
+/// Firings counted by what they came to and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FiringCount {
+    /// What they came to.
+    pub outcome: FiringOutcome,
+    /// Why.
+    pub reason: Option<String>,
+    /// How many.
+    pub count: u64,
+}
+
+/// Automation rules.
+#[async_trait]
+pub trait RuleStore: Send + Sync {
+    /// Makes the rule, if its revision is 1, or changes it from the revision
+    /// before, with its new secrets if there are any. What the engine keeps of
+    /// it besides (health, counts) stays. Each revision is kept.
+    async fn put(&self, rule: &Rule, secrets: Option<&[SealedSecret]>, actor: &Actor)
+    -> StoreResult<RulePut>;
+
+    /// One rule.
+    async fn get(&self, tenant: TenantId, rule: RuleId) -> StoreResult<Option<Rule>>;
+
+    /// Rules in rising order of their ids.
+    async fn list(&self, tenant: TenantId, page: RulePage) -> StoreResult<Vec<Rule>>;
+
+    /// Deletes a rule and its secrets. Its firings and jobs stay. Whether it was there.
+    async fn delete(&self, tenant: TenantId, rule: RuleId, now: Timestamp) -> StoreResult<bool>;
+
+    /// The rule with that webhook key, be it on or off.
+    async fn by_webhook_key(&self, key: &str) -> StoreResult<Option<Rule>>;
+
+    /// A rule's secrets, by slot.
+    async fn secrets(&self, tenant: TenantId, rule: RuleId) -> StoreResult<Vec<SealedSecret>>;
+
+    /// Cron rules that are on and whose next occurrence has come, at most
+    /// `limit`. Found by an index: what is not due costs nothing.
+    async fn due(&self, now: Timestamp, limit: u32) -> StoreResult<DueRules>;
+
+    /// Cron rules that are on and have an occurrence that waits for the previous
+    /// instance, at most `limit`, the longest waiting first.
+    async fn waiting(&self, limit: u32) -> StoreResult<Vec<Rule>>;
+
+    /// Event rules of a tenant that are on.
+    async fn listening(&self, tenant: TenantId) -> StoreResult<Vec<Rule>>;
+
+    /// Commits firings, all of them in one transaction, and of each [`Fire`] all
+    /// or nothing: the claim is used up, the firings are written, once for each
+    /// rule, tenant and key, with their jobs as [`super::JobStore::insert`]
+    /// would, the counts and the rule's health follow. What a tenant's limit or
+    /// a known idempotency key makes of a firing, [`settle_firing`] says.
+    async fn fire(&self, fires: Vec<Fire>) -> StoreResult<Vec<Fired>>;
+
+    /// Of each rule and tenant, the jobs of the latest FIRED firing that have not ended.
+    async fn unfinished(&self, of: &[(RuleId, TenantId)]) -> StoreResult<Vec<Vec<JobId>>>;
+
+    /// Fan-outs that have not ended, at most `limit`, the oldest first, each kept
+    /// from others until `until`.
+    async fn fan_outs(&self, now: Timestamp, until: Timestamp, limit: u32) -> StoreResult<Vec<FanOut>>;
+
+    /// A rule's firings for all tenants, newest first.
+    async fn firings(&self, tenant: TenantId, rule: RuleId, page: FiringPage) -> StoreResult<Vec<Firing>>;
+
+    /// The firings of a rule for a key.
+    async fn firings_of(&self, rule: RuleId, key: &str) -> StoreResult<Vec<Firing>>;
+
+    /// One firing for a tenant.
+    async fn firing(&self, tenant: TenantId, firing: FiringId) -> StoreResult<Option<Firing>>;
+
+    /// A tenant's firings of one cause, oldest first, at most `limit`.
+    async fn firings_by_cause(
+        &self,
+        tenant: TenantId,
+        cause: CorrelationId,
+        limit: u32,
+    ) -> StoreResult<Vec<Firing>>;
+
+    /// How often a rule came to what, and why.
+    async fn counts(&self, tenant: TenantId, rule: RuleId) -> StoreResult<Vec<FiringCount>>;
+
+    /// Deletes firings older than `before` that are not the latest FIRED one of
+    /// their rule and tenant, and ended fan-outs, at most `limit` of each.
+    async fn prune_firings(&self, before: Timestamp, limit: u32) -> StoreResult<u32>;
+}
+
+/// What becomes of a firing when its jobs were inserted with these answers, all
+/// or nothing. A store that gets another answer than `true` inserts none of them.
+///
+/// If all jobs exist already, the firing did nothing: SKIPPED, `duplicate`.
+pub fn settle_firing(firing: &mut Firing, jobs: &[NewJob], answers: &[super::Inserted]) -> bool {
+    use super::Inserted;
+    use taskflow_domain::rule::reason;
+
+    let mut refuse = |outcome, why: &str, detail: String| {
+        firing.outcome = outcome;
+        firing.reason = Some(why.to_owned());
+        firing.detail = Some(detail);
+        firing.jobs.clear();
+        false
+    };
+    for answer in answers {
+        match answer {
+            Inserted::BacklogFull(most) => {
+                let detail = format!("the tenant may have at most {most} jobs waiting");
+                return refuse(FiringOutcome::Blocked, reason::BACKLOG_CAP, detail);
+            }
+            Inserted::KeyReused(job) => {
+                let detail = format!("the idempotency key belongs to job {job}");
+                return refuse(FiringOutcome::Error, reason::KEY_REUSED, detail);
+            }
+            Inserted::New | Inserted::Existing(_) => {}
+        }
+    }
+    let id = |(job, answer): (&NewJob, &Inserted)| match answer {
+        Inserted::Existing(job) => *job,
+        _ => job.spec.id,
+    };
+    firing.jobs = jobs.iter().zip(answers).map(id).collect();
+    if !jobs.is_empty() && answers.iter().all(|answer| matches!(answer, Inserted::Existing(_))) {
+        firing.outcome = FiringOutcome::Skipped;
+        firing.reason = Some(reason::DUPLICATE.to_owned());
+    }
+    true
+}
+
+/// What firings change of their rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RuleTally {
+    /// Errors at the end of the row.
+    pub errors: u32,
+    /// Whether something else than an error stands before them.
+    pub broken: bool,
+    /// When the last of the others was.
+    pub good_at: Option<Timestamp>,
+    /// When the first error of the last row was.
+    pub failed_at: Option<Timestamp>,
+    /// When the last firing was.
+    pub last_at: Timestamp,
+    /// What it came to.
+    pub last: Option<FiringOutcome>,
+    /// Jobs made.
+    pub jobs: u64,
+}
+
+impl RuleTally {
+    /// Adds a firing that made `jobs` jobs.
+    pub fn add(&mut self, firing: &Firing, jobs: u64) {
+        if firing.outcome == FiringOutcome::Error {
+            self.errors += 1;
+            self.failed_at.get_or_insert(firing.at);
+        } else {
+            (self.errors, self.broken, self.failed_at) = (0, true, None);
+            self.good_at = Some(firing.at);
+        }
+        (self.last_at, self.last) = (firing.at, Some(firing.outcome));
+        self.jobs += jobs;
+    }
+
+    /// The rule's health after these firings.
+    pub fn health(&self, before: Health) -> Health {
+        let failing_before = if self.broken { None } else { before.failing_since };
+        Health {
+            streak: if self.broken { self.errors } else { before.streak.saturating_add(self.errors) },
+            failing_since: self.failed_at.map(|at| failing_before.unwrap_or(at)),
+            recovered_at: match self.good_at {
+                Some(at) if before.streak > 0 => Some(at),
+                _ => before.recovered_at,
+            },
+            last_at: Some(self.last_at),
+            last_outcome: self.last,
+        }
+    }
+}

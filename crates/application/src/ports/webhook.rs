@@ -1,0 +1,48 @@
+//! Signatures of webhook deliveries, and the vault of their secrets.
+
+use taskflow_domain::rule::SignatureSpec;
+use taskflow_domain::{RuleId, TenantId, Timestamp};
+
+/// A delivery whose signature is good.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// What its sender calls it, if the scheme or a header says so.
+    pub delivery_id: Option<String>,
+    /// What the sender wants to hear back instead of an answer: it only asks
+    /// whether somebody is there.
+    pub challenge: Option<String>,
+}
+
+/// Signatures of webhook deliveries.
+pub trait Signatures: Send + Sync {
+    /// Checks a delivery against any of the secrets. Names of headers are in
+    /// lower case. The error says what is wrong, without any secret.
+    fn verify(
+        &self,
+        spec: &SignatureSpec,
+        secrets: &[Vec<u8>],
+        headers: &[(String, String)],
+        body: &[u8],
+        now: Timestamp,
+    ) -> Result<Verified, String>;
+}
+
+/// Whose secret: what it was sealed for it is opened for, and for nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SecretOf {
+    /// The rule's owner.
+    pub tenant: TenantId,
+    /// The rule.
+    pub rule: RuleId,
+    /// 0 the current one, 1 the one before.
+    pub slot: u8,
+}
+
+/// Keeps secrets from everybody who can read the database.
+pub trait Vault: Send + Sync {
+    /// Seals a secret.
+    fn seal(&self, of: SecretOf, secret: &[u8]) -> Result<Vec<u8>, String>;
+
+    /// Opens what was sealed for the same rule and slot.
+    fn open(&self, of: SecretOf, sealed: &[u8]) -> Result<Vec<u8>, String>;
+}
