@@ -7,10 +7,14 @@
 mod attempt;
 mod job;
 mod place;
+mod rule;
 
 pub(crate) use attempt::{AttemptRow, EventRow};
 pub(crate) use job::{JobRow, labels_to_text};
 pub(crate) use place::{CountersRow, LeaseRow, PlaceRow, ProgressRow};
+pub(crate) use rule::{
+    FanOutRow, FiringRow, InboundRow, PendingRow, RuleRow, document_text, ids_from_text, watched, webhook_key,
+};
 
 use taskflow_application::ports::StoreError;
 

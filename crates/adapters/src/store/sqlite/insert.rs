@@ -32,7 +32,7 @@ pub(super) async fn insert(
     Ok(answers)
 }
 
-async fn insert_all(
+pub(super) async fn insert_all(
     tx: &mut SqliteConnection,
     shared: &Shared,
     jobs: Vec<NewJob>,

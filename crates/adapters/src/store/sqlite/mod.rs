@@ -21,6 +21,8 @@ use super::names::Catalog;
 
 mod claim;
 mod commit;
+mod events;
+mod fire;
 mod ids;
 mod insert;
 mod jobs;
@@ -34,6 +36,7 @@ mod prune;
 mod queues;
 mod reader;
 mod record;
+mod rules;
 mod sweep;
 mod tenants;
 mod workers;
@@ -136,8 +139,8 @@ impl SqliteStore {
             queues: Arc::new(self.clone()),
             tenants: Arc::new(self.clone()),
             workers: Arc::new(self.clone()),
-            rules: taskflow_application::memory::MemoryStore::stores().rules,
-            events: taskflow_application::memory::MemoryStore::stores().events,
+            rules: Arc::new(self.clone()),
+            events: Arc::new(self.clone()),
         }
     }
 

@@ -45,6 +45,8 @@ pub(super) struct Writes {
     parked: Vec<ParkedRecord>,
     finished: Vec<FinishedRecord>,
     gone: BTreeMap<Table, Vec<JobKey>>,
+    /// Ends of jobs: tenant, job, seq, state, at.
+    ends: Vec<(i32, Uuid, i32, i16, i64)>,
     depth: BTreeMap<(i32, i16), i64>,
     awake: BTreeSet<i32>,
 }
@@ -133,6 +135,7 @@ impl Writes {
 
     fn finish(&mut self, spot: &Spot, state: JobState, reason: Option<String>, at: Timestamp) {
         let counters = CountersRow::from(spot.counters);
+        self.ends.push((spot.job.0, spot.job.1, spot.seq, state.code(), at.micros()));
         self.finished.push(FinishedRecord {
             tenant_id: spot.job.0,
             job_id: spot.job.1,
@@ -165,6 +168,7 @@ impl Writes {
         write(tx, &sql.finished, &self.finished).await?;
         write(tx, &sql.attempts, &self.attempts).await?;
         write(tx, &sql.events, &self.events).await?;
+        write(tx, TELL, &self.ends).await?;
         let depth: Vec<_> = self
             .depth
             .iter()
@@ -221,6 +225,12 @@ fn insert<R: Record>() -> String {
 const DEPTH: &str = "insert into depth (queue_id, state, n) \
     select e.value->>'$[0]', e.value->>'$[1]', e.value->>'$[2]' from jsonb_each(?1) e where true \
     on conflict (queue_id, state) do update set n = n + excluded.n";
+
+/// Ends that a rule listens to enter the outbox with the commit that makes them.
+const TELL: &str = "insert into event_pending (tenant_id, job_id, seq, state, at, held_until) \
+    select e.value->>'$[0]', unhex(e.value->>'$[1]', '-'), e.value->>'$[2]', e.value->>'$[3]', e.value->>'$[4]', 0 \
+    from jsonb_each(?1) e \
+    where exists (select 1 from rule_watch w where w.tenant_id = e.value->>'$[0]' and w.state = e.value->>'$[3]')";
 
 /// A lane that was idle begins at the least virtual time of the busy lanes
 /// beside it, so that idleness saves nothing up.
