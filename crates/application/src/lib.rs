@@ -3,8 +3,8 @@
 //! A use case asks the domain what a wish means and a port to commit it. No
 //! transaction crosses a port: what must happen together is one port method.
 
-pub mod automation;
 pub mod access;
+pub mod automation;
 pub mod caller;
 pub mod jobs;
 pub mod maintain;
