@@ -120,3 +120,32 @@ pub(crate) fn finished(tally: &Tally, ends: &[Finished<'_>]) {
     }
     tally.ended(ends.iter().map(|end| (end.lease, end.at, end.took_us, end.then)));
 }
+
+/// Firings of rules, by `outcome` and `reason`.
+pub const RULE_FIRINGS: &str = "taskflow_rule_firings_total";
+/// Seconds that an evaluation of a rule took.
+pub const RULE_EVALUATION: &str = "taskflow_rule_evaluation_seconds";
+/// Seconds from the time of an occurrence to the commit of its firing.
+pub const SCHEDULE_LATENESS: &str = "taskflow_schedule_lateness_seconds";
+/// Deliveries and events from outside, by `outcome`: accepted, duplicate, rejected.
+pub const EVENTS_RECEIVED: &str = "taskflow_events_received_total";
+/// Entries of the outbox that were dispatched.
+pub const EVENTS_DISPATCHED: &str = "taskflow_events_dispatched_total";
+
+pub(crate) fn fired(firing: &taskflow_domain::Firing) {
+    let reason = firing.reason.clone().unwrap_or_default();
+    counter!(RULE_FIRINGS, "outcome" => firing.outcome.as_str(), "reason" => reason).increment(1);
+    histogram!(RULE_EVALUATION).record(firing.duration_us.max(0) as f64 / 1e6);
+}
+
+pub(crate) fn scheduled(late_us: i64) {
+    histogram!(SCHEDULE_LATENESS).record(late_us.max(0) as f64 / 1e6);
+}
+
+pub(crate) fn received(outcome: &'static str, count: usize) {
+    counter!(EVENTS_RECEIVED, "outcome" => outcome).increment(count as u64);
+}
+
+pub(crate) fn dispatched(entries: usize) {
+    counter!(EVENTS_DISPATCHED).increment(entries as u64);
+}

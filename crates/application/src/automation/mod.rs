@@ -7,21 +7,36 @@
 //! and one port method ([`crate::ports::RuleStore::fire`]), which commits the
 //! firing, its jobs and what it was fired for together, so that it happens once.
 
+mod check;
+mod deliver;
+mod dispatch;
 mod error;
+mod fan_out;
+mod fire;
+mod judge;
 mod look;
+mod pulse;
+mod rehearse;
 mod save;
+mod tick;
+mod trace;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
-use taskflow_domain::TenantId;
+use taskflow_domain::{RuleId, TenantId};
 
 use crate::World;
 use crate::caller::{Caller, Directory};
 use crate::ports::{ConditionEngine, Signatures, Vault};
 
+pub use deliver::{Delivered, Delivery, NewEvent};
 pub use error::{AutomationError, RuleFault};
 pub use look::RuleStats;
+pub use pulse::{Pulse, PulseWorker, Pulsed};
+pub use rehearse::Simulation;
 pub use save::RuleWish;
+pub use trace::{Trace, TraceNode, Traced};
 
 /// What rules need besides the world.
 #[derive(Clone)]
@@ -40,12 +55,22 @@ pub struct Automation {
     world: World,
     tools: Tools,
     directory: Directory,
+    /// Rules made ready to be evaluated.
+    kept: Arc<Mutex<BTreeMap<(TenantId, RuleId), Arc<judge::Ready>>>>,
+    /// Refused deliveries of each rule in this minute.
+    rejects: Arc<Mutex<BTreeMap<RuleId, (i64, u32)>>>,
 }
 
 impl Automation {
     /// The use cases over `world`.
     pub fn new(world: World, tools: Tools) -> Self {
-        Self { directory: Directory::new(world.clone()), world, tools }
+        Self {
+            directory: Directory::new(world.clone()),
+            world,
+            tools,
+            kept: Arc::default(),
+            rejects: Arc::default(),
+        }
     }
 
     /// The caller's tenant. An unknown one owns no rule, so its rules are absent.

@@ -1,8 +1,9 @@
 //! Making rules, changing them, switching them on and off.
 
 use taskflow_domain::rule::{Health, Mode, Trigger};
-use taskflow_domain::{Rule, RuleDocument, RuleId, Timestamp};
+use taskflow_domain::{Rule, RuleDocument, RuleId, Scope, Timestamp};
 
+use super::tick::cron;
 use super::{Automation, AutomationError};
 use crate::caller::Caller;
 use crate::ports::{RulePut, SealedSecret, SecretOf, Topic};
@@ -51,7 +52,7 @@ impl Automation {
             created_at: now,
             updated_at: now,
         };
-        let rule = self.prepare(caller, rule, None, now)?;
+        let rule = self.prepare(caller, rule, None, wish.secret.is_some(), now).await?;
         let secrets = self.seal(&rule, wish.secret.as_deref(), &[], now)?;
         match self.put(caller, &rule, secrets.as_deref()).await? {
             RulePut::Done => Ok(rule),
@@ -112,8 +113,9 @@ impl Automation {
             let now = self.world.clock.now();
             rule.revision += 1;
             rule.updated_at = now;
-            let rule = self.prepare(caller, rule, Some(&old), now)?;
             let kept = self.world.stores.rules.secrets(rule.tenant, id).await?;
+            let has_secret = secret.is_some() || !kept.is_empty();
+            let rule = self.prepare(caller, rule, Some(&old), has_secret, now).await?;
             let secrets = self.seal(&rule, secret, &kept, now)?;
             match self.put(caller, &rule, secrets.as_deref()).await? {
                 RulePut::Done => return Ok(rule),
@@ -135,14 +137,19 @@ impl Automation {
         Ok(put)
     }
 
-    /// Fills in what a rule leaves to the engine, and checks it.
-    fn prepare(
+    /// Fills in what a rule leaves to the engine, and checks it. `secret` says
+    /// whether it has one.
+    pub(super) async fn prepare(
         &self,
-        _caller: &Caller,
+        caller: &Caller,
         mut rule: Rule,
         old: Option<&Rule>,
-        _now: Timestamp,
+        secret: bool,
+        now: Timestamp,
     ) -> Result<Rule, AutomationError> {
+        if rule.document.for_each_tenant.is_some() && !caller.may(Scope::Operator) {
+            return Err(AutomationError::Forbidden("for_each_tenant needs the scope operator"));
+        }
         if let Trigger::Webhook(webhook) = &mut rule.document.trigger
             && webhook.key.is_empty()
         {
@@ -150,6 +157,22 @@ impl Automation {
                 Some(Trigger::Webhook(old)) => old.key.clone(),
                 _ => hex(&self.world.ids.bytes()),
             };
+        }
+        let faults = self.check(&rule, secret, now).await;
+        if !faults.is_empty() {
+            return Err(AutomationError::Invalid(faults));
+        }
+        // A clock that goes on as before keeps its place, so that a change of
+        // something else leaves out no occurrence.
+        let same_clock = old.is_some_and(|old| {
+            old.enabled && old.next_at.is_some() && cron(old).is_some() && cron(old) == cron(&rule)
+        });
+        if !rule.enabled || cron(&rule).is_none() {
+            (rule.next_at, rule.queued_at) = (None, None);
+        } else if !same_clock {
+            let schedule = cron(&rule).and_then(|cron| cron.schedule(rule.id).ok());
+            rule.next_at = schedule.and_then(|schedule| schedule.next_after(now)).map(|next| next.at);
+            rule.queued_at = None;
         }
         Ok(rule)
     }

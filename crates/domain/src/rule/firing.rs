@@ -59,6 +59,8 @@ pub mod reason {
     pub const PREVIOUS_RUNNING: &str = "previous_instance_running";
     /// A later occurrence already waits for the end of the previous instance.
     pub const ALREADY_QUEUED: &str = "already_queued";
+    /// A later occurrence takes its place.
+    pub const REPLACED: &str = "replaced";
     /// The occurrence was missed, and the rule says not to make up for it.
     pub const MISFIRE: &str = "misfire";
     /// All its jobs exist already, by their idempotency keys.

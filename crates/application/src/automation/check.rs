@@ -1,0 +1,165 @@
+//! What a rule must be before it is kept: every fault of it, told at once.
+
+use std::sync::Arc;
+
+use taskflow_domain::rule::{Action, EventPattern, MAX_ACTIONS, Scheme, Trigger};
+use taskflow_domain::{Kind, Priority, QueueName, Rule, Target, Timestamp};
+
+use super::judge::template_of;
+use super::{Automation, RuleFault};
+use crate::jobs::JobWish;
+use crate::ports::{Question, Wanted};
+use crate::template::Template;
+
+/// The most characters of a rule's name.
+const MAX_NAME: usize = 200;
+
+/// What expressions of a rule may name, by what it waits for.
+fn variables(trigger: &Trigger) -> &'static [&'static str] {
+    match trigger {
+        Trigger::Cron(_) | Trigger::Manual => &["tenant", "trigger", "now"],
+        Trigger::Webhook(_) => &["tenant", "trigger", "event", "now"],
+        Trigger::Event { event } if event.is_about_jobs() => &["tenant", "trigger", "event", "job", "now"],
+        Trigger::Event { .. } => &["tenant", "trigger", "event", "now"],
+    }
+}
+
+#[derive(Default)]
+struct Faults(Vec<RuleFault>);
+
+impl Faults {
+    fn note(&mut self, pointer: impl Into<String>, detail: impl Into<String>) {
+        self.0.push(RuleFault { pointer: pointer.into(), detail: detail.into() });
+    }
+}
+
+impl Automation {
+    /// Everything that is wrong with a rule. `secret` says whether it has one.
+    pub(super) async fn check(&self, rule: &Rule, secret: bool, now: Timestamp) -> Vec<RuleFault> {
+        let mut faults = Faults::default();
+        let document = &rule.document;
+        if document.name.trim().is_empty() || document.name.chars().count() > MAX_NAME {
+            faults.note("/name", "must have 1 to 200 characters");
+        }
+        trigger(rule, secret, now, &mut faults);
+        if document.actions.is_empty() {
+            faults.note("/actions", "must hold at least one action");
+        } else if document.actions.len() > MAX_ACTIONS {
+            faults.note("/actions", format!("must hold at most {MAX_ACTIONS} actions"));
+        }
+        let variables = variables(&document.trigger);
+        let ask = |source: &str, wanted| Question { source: source.into(), wanted, variables };
+        let mut asked = vec![("/condition".to_owned(), ask(&document.condition, Wanted::Verdict))];
+        if let Some(source) = &document.for_each_tenant {
+            asked.push(("/for_each_tenant".to_owned(), ask(source, Wanted::Verdict)));
+        }
+        for (index, one) in document.actions.iter().enumerate().take(MAX_ACTIONS) {
+            action(one, index, &mut faults);
+            match Template::parse(&template_of(one), &format!("/actions/{index}")) {
+                Ok(template) => asked.extend(template.placeholders().iter().map(|placeholder| {
+                    let source = Arc::clone(&placeholder.source);
+                    (placeholder.pointer.clone(), Question { source, wanted: Wanted::Any, variables })
+                })),
+                Err(found) => {
+                    for fault in found {
+                        faults.note(fault.pointer, fault.message);
+                    }
+                }
+            }
+        }
+        let (pointers, questions): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
+        let answers = self.tools.conditions.check(questions).await;
+        for (pointer, found) in pointers.iter().zip(answers) {
+            for fault in found {
+                let place = fault.offset.map(|at| format!(" (at character {at})")).unwrap_or_default();
+                faults.note(pointer, format!("{}{place}", fault.message));
+            }
+        }
+        faults.0
+    }
+}
+
+fn trigger(rule: &Rule, secret: bool, now: Timestamp, faults: &mut Faults) {
+    match &rule.document.trigger {
+        Trigger::Cron(cron) => {
+            match cron.schedule(rule.id) {
+                Ok(schedule) => {
+                    if let Err(fault) = schedule.check_fires(now) {
+                        faults.note(format!("/trigger/{}", fault.field.as_str()), fault.detail);
+                    }
+                }
+                Err(found) => {
+                    for fault in found {
+                        faults.note(format!("/trigger/{}", fault.field.as_str()), fault.detail);
+                    }
+                }
+            }
+            for (field, detail) in cron.misfire.faults() {
+                faults.note(format!("/trigger/misfire/{field}"), detail);
+            }
+            if cron.jitter_ms > 3_600_000 {
+                faults.note("/trigger/jitter_ms", "must be at most 3600000 (an hour)");
+            }
+        }
+        Trigger::Webhook(webhook) => {
+            let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+            if !(8..=128).contains(&webhook.key.len()) || !webhook.key.bytes().all(good) {
+                faults.note("/trigger/key", "must have 8 to 128 letters, digits, '-' and '_'");
+            }
+            if webhook.signature.scheme != Scheme::None && !secret {
+                faults.note("/trigger/signature/secret", "is needed for this scheme");
+            }
+        }
+        Trigger::Event { event } => {
+            let known = EventPattern::JOBS.iter().map(|(name, _)| *name).collect::<Vec<_>>();
+            if event.0.is_empty() || event.0.len() > 255 {
+                faults.note("/trigger/event", "must have 1 to 255 characters");
+            } else if event.is_about_jobs() && event.states().is_empty() {
+                let detail = format!("no event of jobs is called so; there are {}", known.join(", "));
+                faults.note("/trigger/event", detail);
+            }
+        }
+        Trigger::Manual => {}
+    }
+}
+
+fn action(action: &Action, index: usize, faults: &mut Faults) {
+    let mut note = |field: &str, detail: String| faults.note(format!("/actions/{index}/{field}"), detail);
+    if let Err(error) = Kind::new(&action.kind) {
+        note("kind", error.to_string());
+    }
+    if let Some(queue) = action.queue.as_deref().filter(|queue| !queue.contains("${"))
+        && let Err(error) = QueueName::new(queue)
+    {
+        note("queue", error.to_string());
+    }
+    if let Some(priority) = &action.priority
+        && Priority::parse(priority).is_none()
+    {
+        note("priority", "must be one of critical, high, medium, low, background".to_owned());
+    }
+    if let Some(policy) = &action.retry_policy {
+        for fault in policy.faults() {
+            note(&format!("retry_policy/{}", fault.field), format!("must be {}", fault.range));
+        }
+    }
+    if action.timeout_ms.is_some_and(|ms| !(1..=JobWish::MAX_TIMEOUT_MS).contains(&ms)) {
+        note("timeout_ms", format!("must be from 1 to {}", JobWish::MAX_TIMEOUT_MS));
+    }
+    if let Some(at) = action.run_at.as_deref().filter(|at| !at.contains("${"))
+        && Timestamp::parse_rfc3339(at).is_none()
+    {
+        note("run_at", "must be an RFC 3339 time or a template".to_owned());
+    }
+    if let Some(Target::Http(target)) = &action.target
+        && !(target.url.starts_with("http://") || target.url.starts_with("https://"))
+    {
+        note("target/url", "must be an http or https URL".to_owned());
+    }
+    for key in action.labels.keys() {
+        let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'/' | b'-');
+        if key.is_empty() || key.len() > 63 || !key.bytes().all(good) {
+            note("labels", format!("the key `{key}` must have 1 to 63 letters, digits and '. _ / -'"));
+        }
+    }
+}

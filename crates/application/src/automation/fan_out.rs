@@ -1,0 +1,158 @@
+//! Rules that act for many tenants.
+//!
+//! An occurrence or an event of such a rule begins a fan-out. Each step takes the
+//! next tenants in the order of their slugs, evaluates the rule for each of them,
+//! and commits the firings, the jobs and how far it got together. So a process
+//! that dies leaves a fan-out that another one goes on with, and no tenant comes
+//! twice; and no transaction grows with the number of tenants.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use taskflow_domain::rule::{TriggerKind, reason};
+use taskflow_domain::schedule::Overlap;
+use taskflow_domain::schedule::overlap::{self, Admission};
+use taskflow_domain::tenant::Tenant;
+use taskflow_domain::{FiringOutcome, JobId, Json, Rule, Timestamp};
+
+use super::Automation;
+use super::dispatch::of_event;
+use super::fire::firings;
+use super::judge::Occasion;
+use super::tick::cron;
+use crate::maintain::Step;
+use crate::ports::{FanOut, Fire, FireClaim, NewFiring, StoreResult};
+
+/// Fan-outs that are taken at once.
+const TAKE: u32 = 4;
+/// Tenants of one commit.
+pub(super) const CHUNK: u32 = 500;
+/// How long a fan-out is kept from others, in milliseconds.
+const HOLD_MS: i64 = 30_000;
+
+impl Automation {
+    /// Takes fan-outs a step further.
+    pub async fn fan_out(&self) -> StoreResult<Step> {
+        let now = self.world.clock.now();
+        let open = self.world.stores.rules.fan_outs(now, now.plus_millis(HOLD_MS), TAKE).await?;
+        let mut step = Step { more: !open.is_empty(), ..Step::default() };
+        for fan_out in &open {
+            let fire = self.next_tenants(fan_out, now).await?;
+            let fired = self.commit(vec![fire]).await?;
+            step.jobs += fired.iter().map(|fired| firings(fired).len() as u32).sum::<u32>();
+        }
+        Ok(step)
+    }
+
+    async fn next_tenants(&self, fan_out: &FanOut, now: Timestamp) -> StoreResult<Fire> {
+        let claim = |after| FireClaim::FanOut { id: fan_out.id, before: fan_out.after.clone(), after };
+        let nothing = Fire { claim: claim(None), firings: Vec::new(), fan_outs: Vec::new() };
+        let rule = self.world.stores.rules.get(fan_out.rule_tenant, fan_out.rule).await?;
+        // A rule that was switched off or deleted meanwhile does nothing more.
+        let Some(rule) = rule.filter(|rule| rule.enabled) else { return Ok(nothing) };
+        let Some(occasion) = self.occasion_of(fan_out, &rule, now).await? else { return Ok(nothing) };
+        let tenants = self.world.stores.tenants.list(fan_out.after.as_ref(), CHUNK).await?;
+        let after = (tenants.len() == CHUNK as usize).then(|| tenants.last().map(|last| last.slug.clone()));
+        let mut chosen = Vec::new();
+        let mut fire = Fire { claim: claim(after.flatten()), ..nothing };
+        for tenant in &tenants {
+            match self.is_meant(&rule, tenant, &occasion).await {
+                Ok(true) => chosen.push(tenant),
+                Ok(false) => {}
+                Err(refused) => fire.firings.push(*refused),
+            }
+        }
+        let running = self.running_for(&rule, &chosen).await?;
+        for (tenant, running) in chosen.into_iter().zip(running) {
+            let new = self.for_one(&rule, tenant, &occasion, &running).await?;
+            fire.firings.push(new);
+        }
+        Ok(fire)
+    }
+
+    /// Whether the rule acts for the tenant.
+    pub(super) async fn is_meant(
+        &self,
+        rule: &Rule,
+        tenant: &Tenant,
+        occasion: &Occasion,
+    ) -> Result<bool, Box<NewFiring>> {
+        let ready = self.ready(rule);
+        let Some(source) = &ready.for_each else { return Ok(true) };
+        let scope = Arc::new(occasion.scope(tenant));
+        self.holds(source, &scope).await.map_err(|fault| {
+            let why = (FiringOutcome::Error, reason::TENANT_ERROR, Some(fault.to_string()));
+            Box::new(self.plain(rule, tenant.id, occasion, why))
+        })
+    }
+
+    /// Of each tenant, the jobs of the rule's previous instance that have not ended.
+    async fn running_for(&self, rule: &Rule, tenants: &[&Tenant]) -> StoreResult<Vec<Vec<JobId>>> {
+        if cron(rule).is_none_or(|cron| cron.overlap == Overlap::Allow) || tenants.is_empty() {
+            return Ok(vec![Vec::new(); tenants.len()]);
+        }
+        let of: Vec<_> = tenants.iter().map(|tenant| (rule.id, tenant.id)).collect();
+        self.world.stores.rules.unfinished(&of).await
+    }
+
+    /// Each tenant has a previous instance of its own. None of them waits for it:
+    /// what `queue_one` would keep is left out, as with `skip`.
+    async fn for_one(
+        &self,
+        rule: &Rule,
+        tenant: &Tenant,
+        occasion: &Occasion,
+        running: &[JobId],
+    ) -> StoreResult<NewFiring> {
+        let overlap = cron(rule).map_or(Overlap::Allow, |cron| cron.overlap);
+        match overlap::decide(overlap, !running.is_empty(), false) {
+            Admission::Fire => {}
+            Admission::Replace => self.cancel_jobs(tenant.id, running, rule).await?,
+            Admission::Skip | Admission::Queue => {
+                let why = (FiringOutcome::Skipped, reason::PREVIOUS_RUNNING, None);
+                return Ok(self.plain(rule, tenant.id, occasion, why));
+            }
+        }
+        Ok(self.judge(rule, tenant, occasion).await)
+    }
+
+    /// What the fan-out is for, as rules see it; `None` if nobody knows any more.
+    async fn occasion_of(
+        &self,
+        fan_out: &FanOut,
+        rule: &Rule,
+        now: Timestamp,
+    ) -> StoreResult<Option<Occasion>> {
+        let occasion = match (fan_out.cause.scheduled_at, fan_out.cause.event, fan_out.cause.job) {
+            (Some(at), ..) => Some(self.at(rule, at, now)),
+            (_, Some(event), _) => {
+                let event = self.world.stores.events.get(fan_out.rule_tenant, event).await?;
+                event.map(|event| of_event(&event, fan_out.trigger, now))
+            }
+            (.., Some(job)) => {
+                let job = self.world.stores.reader.get(fan_out.rule_tenant, job, now).await?;
+                match job {
+                    Some(job) => {
+                        let state = job.standing.state();
+                        let name =
+                            taskflow_domain::rule::EventPattern::of_state(state).unwrap_or("job.ended");
+                        Some(self.job_occasion(&job, name, fan_out.at, now).await?)
+                    }
+                    None => None,
+                }
+            }
+            _ => Some(self.by_hand(rule, fan_out.input.as_ref().unwrap_or(&Json::null()), now)),
+        };
+        Ok(occasion.map(|mut occasion| {
+            // What is made by hand has no key of its own, yet each tenant comes once.
+            let key = fan_out.key.clone().unwrap_or_else(|| format!("fan_out:{}", fan_out.id));
+            occasion.key = Some(key);
+            occasion.correlation = fan_out.correlation_id;
+            occasion.depth = fan_out.depth;
+            if fan_out.trigger == TriggerKind::Manual {
+                occasion.trigger["started_at"] = json!(fan_out.at.to_string());
+            }
+            occasion
+        }))
+    }
+}

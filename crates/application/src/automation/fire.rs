@@ -1,0 +1,90 @@
+//! What every way of firing does before and after the commit.
+
+use std::collections::BTreeMap;
+
+use taskflow_domain::tenant::Tenant;
+use taskflow_domain::{FanOutId, Firing, FiringOutcome, JobState, Json, Rule, TenantId, change};
+
+use super::Automation;
+use super::judge::Occasion;
+use crate::meter;
+use crate::ports::{FanOut, Fire, Fired, StoreResult, Topic};
+
+impl Automation {
+    /// Commits firings, and tells everybody whom they concern.
+    pub(super) async fn commit(&self, fires: Vec<Fire>) -> StoreResult<Vec<Fired>> {
+        if fires.is_empty() {
+            return Ok(Vec::new());
+        }
+        let jobs: Vec<_> = fires.iter().flat_map(|fire| &fire.firings).flat_map(|new| &new.jobs).collect();
+        let due = jobs.iter().any(|job| job.standing.state() == JobState::Pending);
+        let later = jobs.iter().any(|job| job.standing.state() == JobState::Scheduled);
+        let fan_outs = fires.iter().any(|fire| !fire.fan_outs.is_empty());
+        let fired = self.world.stores.rules.fire(fires).await?;
+        for firing in fired.iter().flat_map(firings) {
+            meter::fired(firing);
+        }
+        let made = fired.iter().flat_map(firings).any(|firing| firing.outcome == FiringOutcome::Fired);
+        if made && due {
+            self.world.wakeups.nudge(Topic::Work);
+        }
+        if (made && later) || fan_outs {
+            self.world.wakeups.nudge(Topic::Schedule);
+        }
+        Ok(fired)
+    }
+
+    /// The tenants of these rules, by id.
+    pub(super) async fn tenants_of(&self, rules: &[Rule]) -> StoreResult<BTreeMap<TenantId, Tenant>> {
+        let mut ids: Vec<_> = rules.iter().map(|rule| rule.tenant).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let tenants = self.world.stores.tenants.get_many(&ids).await?;
+        Ok(tenants.into_iter().map(|tenant| (tenant.id, tenant)).collect())
+    }
+
+    /// The fan-out of a rule for an occasion.
+    pub(super) fn fan_out_of(&self, rule: &Rule, occasion: &Occasion, input: Option<Json>) -> FanOut {
+        let id = FanOutId(self.world.ids.job(occasion.now).0);
+        FanOut {
+            id,
+            rule_tenant: rule.tenant,
+            rule: rule.id,
+            trigger: occasion.kind,
+            cause: occasion.cause,
+            key: occasion.key.clone(),
+            at: occasion.now,
+            depth: occasion.depth,
+            correlation_id: occasion.correlation,
+            input,
+            after: None,
+        }
+    }
+
+    /// Cancels jobs of a previous instance, through the same path as anybody's.
+    pub(super) async fn cancel_jobs(
+        &self,
+        tenant: TenantId,
+        jobs: &[taskflow_domain::JobId],
+        rule: &Rule,
+    ) -> StoreResult<()> {
+        let now = self.world.clock.now();
+        let actor = taskflow_domain::Actor::from_stored(format!("rule:{}", rule.id));
+        let found = self.world.stores.reader.get_many(tenant, jobs, now).await?;
+        let cancel = |job| change::cancel(job, actor.clone(), Some("replaced by the next occurrence"), now);
+        let changes: Vec<_> = found.iter().filter_map(|job| cancel(job).ok().flatten()).collect();
+        if !changes.is_empty() {
+            self.world.stores.jobs.commit(&changes).await?;
+            self.world.wakeups.nudge(Topic::Cancel);
+        }
+        Ok(())
+    }
+}
+
+/// The firings that happened.
+pub(super) fn firings(fired: &Fired) -> &[Firing] {
+    match fired {
+        Fired::Done(firings) => firings,
+        Fired::Lost => &[],
+    }
+}

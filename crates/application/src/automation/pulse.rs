@@ -1,0 +1,82 @@
+//! One bounded tick, for platforms without processes that run on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+
+use super::Automation;
+use crate::maintain::Maintain;
+use crate::ports::StoreResult;
+
+/// Steps of each kind in one pulse.
+const STEPS: u32 = 20;
+
+/// What runs jobs within a pulse.
+#[async_trait]
+pub trait PulseWorker: Send + Sync {
+    /// Claims and runs due jobs of the engine's own worker, at most `jobs`,
+    /// claiming none after `budget`. Answers how many were run.
+    async fn run(&self, jobs: u32, budget: Duration) -> StoreResult<u32>;
+}
+
+/// What a pulse did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pulsed {
+    /// Rules that fired by the clock.
+    pub rules: u32,
+    /// Events that were dispatched.
+    pub events: u32,
+    /// Firings of rules that act for many tenants.
+    pub fan_out: u32,
+    /// Scheduled jobs that became due.
+    pub promoted: u32,
+    /// Jobs that were run.
+    pub jobs: u32,
+    /// Whether there was more to do than the bounds allowed.
+    pub more: bool,
+}
+
+/// One bounded tick.
+#[derive(Clone)]
+pub struct Pulse {
+    automation: Automation,
+    maintain: Arc<Maintain>,
+    worker: Arc<dyn PulseWorker>,
+}
+
+impl Pulse {
+    /// A pulse over these loops.
+    pub fn new(automation: Automation, maintain: Arc<Maintain>, worker: Arc<dyn PulseWorker>) -> Self {
+        Self { automation, maintain, worker }
+    }
+
+    /// Fires what is due, dispatches what happened, and runs at most `jobs` due
+    /// jobs, for about as long as `budget`. Safe beside any number of runners.
+    pub async fn run(&self, jobs: u32, budget: Duration) -> StoreResult<Pulsed> {
+        let end = Instant::now() + budget;
+        let mut pulsed = Pulsed::default();
+        self.maintain.reap().await?;
+        for _ in 0..STEPS {
+            let (tick, dispatch) = (self.automation.tick().await?, self.automation.dispatch().await?);
+            let (fan_out, promote) = (self.automation.fan_out().await?, self.maintain.promote().await?);
+            pulsed.rules += tick.jobs;
+            pulsed.events += dispatch.jobs;
+            pulsed.fan_out += fan_out.jobs;
+            pulsed.promoted += promote.jobs;
+            pulsed.more = tick.more || dispatch.more || fan_out.more || promote.more;
+            if !pulsed.more || Instant::now() >= end {
+                break;
+            }
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        if jobs > 0 && !left.is_zero() {
+            pulsed.jobs = self.worker.run(jobs, left).await?;
+            pulsed.more |= pulsed.jobs == jobs;
+            // What the jobs' ends bring about begins in this pulse already.
+            pulsed.events += self.automation.dispatch().await?.jobs;
+        }
+        Ok(pulsed)
+    }
+}

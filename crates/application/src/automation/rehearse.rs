@@ -1,0 +1,267 @@
+//! Rehearsal: what a rule would do, without doing it.
+
+use serde_json::{Value, json};
+use taskflow_domain::rule::{Trigger, TriggerKind};
+use taskflow_domain::schedule::Occurrence;
+use taskflow_domain::tenant::Tenant;
+use taskflow_domain::{FiringOutcome, InboundEvent, Json, Rule, RuleId, Timestamp};
+
+use super::dispatch::of_event;
+use super::judge::Occasion;
+use super::save::RuleWish;
+use super::tick::cron;
+use super::{Automation, AutomationError};
+use crate::caller::Caller;
+use crate::ports::{EventFilter, JobFilter, Page};
+
+/// The most occasions that a simulation looks at.
+const MOST: usize = 2_000;
+/// The most evaluations of one simulation: occasions times tenants.
+const MOST_EVALUATIONS: u64 = 20_000;
+/// Occurrences of a simulation that looks ahead.
+const AHEAD: usize = 100;
+/// Samples that are shown.
+const SAMPLES: usize = 20;
+
+/// What a rule would have done.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Simulation {
+    /// Events or occurrences that were looked at.
+    pub events_seen: u64,
+    /// Evaluations that would have made jobs.
+    pub matched: u64,
+    /// Evaluations that would have been ERROR.
+    pub errors: u64,
+    /// Jobs that would have been made.
+    pub jobs: u64,
+    /// The most jobs of one minute.
+    pub peak_jobs_per_minute: u64,
+    /// Whether there was more than a simulation looks at.
+    pub truncated: bool,
+    /// Some evaluations: errors and matches first.
+    pub samples: Vec<Value>,
+}
+
+impl Automation {
+    /// A rule's next `count` occurrences after `from`.
+    pub async fn schedule(
+        &self,
+        caller: &Caller,
+        id: RuleId,
+        from: Option<Timestamp>,
+        count: usize,
+    ) -> Result<Vec<Occurrence>, AutomationError> {
+        let rule = self.get(caller, id).await?;
+        if cron(&rule).is_none() {
+            return Err(AutomationError::WrongTrigger("cron"));
+        }
+        let from = from.unwrap_or_else(|| self.world.clock.now());
+        Ok(self.occurrences_after(&rule, from, count))
+    }
+
+    fn occurrences_after(&self, rule: &Rule, from: Timestamp, count: usize) -> Vec<Occurrence> {
+        let ready = super::judge::Ready::new(rule);
+        let Some(Ok(schedule)) = &ready.schedule else { return Vec::new() };
+        let next = std::iter::successors(schedule.next_after(from), |last| schedule.next_after(last.at));
+        next.take(count).collect()
+    }
+
+    /// Runs a rule, or `instead` of it a changed version, over the events of the
+    /// past since `since`, or over the occurrences from then on. Creates nothing.
+    pub async fn simulate(
+        &self,
+        caller: &Caller,
+        id: RuleId,
+        instead: Option<RuleWish>,
+        since: Option<Timestamp>,
+    ) -> Result<Simulation, AutomationError> {
+        let now = self.world.clock.now();
+        let mut rule = self.get(caller, id).await?;
+        if let Some(wish) = instead {
+            rule.document = wish.document;
+            rule.mode = wish.mode;
+            let old = self.get(caller, id).await?;
+            rule = self.prepare(caller, rule, Some(&old), true, now).await?;
+        }
+        // What is tried must not be taken for what is kept.
+        rule.revision = u32::MAX;
+        rule.mode = taskflow_domain::rule::Mode::Live;
+        rule.id = RuleId(self.world.ids.job(now).0);
+        let mut occasions = self.past(&rule, since, now).await?;
+        let mut simulation = Simulation { truncated: occasions.len() > MOST, ..Simulation::default() };
+        occasions.truncate(MOST);
+        let tenants = self.meant(&rule).await?;
+        let mut minutes = std::collections::BTreeMap::<i64, u64>::new();
+        let mut evaluations = 0;
+        for (at, occasion) in &occasions {
+            simulation.events_seen += 1;
+            for tenant in &tenants {
+                evaluations += 1;
+                if evaluations > MOST_EVALUATIONS {
+                    simulation.truncated = true;
+                    return Ok(finish(simulation, &minutes));
+                }
+                let jobs = self.rehearse(&rule, tenant, occasion, *at, &mut simulation).await;
+                *minutes.entry(at.micros().div_euclid(60_000_000)).or_default() += jobs;
+            }
+        }
+        Ok(finish(simulation, &minutes))
+    }
+
+    /// One evaluation; answers how many jobs it would make.
+    async fn rehearse(
+        &self,
+        rule: &Rule,
+        tenant: &Tenant,
+        occasion: &Occasion,
+        at: Timestamp,
+        simulation: &mut Simulation,
+    ) -> u64 {
+        match self.is_meant(rule, tenant, occasion).await {
+            Ok(true) => {}
+            Ok(false) => return 0,
+            Err(_) => {
+                simulation.errors += 1;
+                return 0;
+            }
+        }
+        let verdict = self.verdict(rule, tenant, occasion).await;
+        let mut sample = json!({ "at": at.to_string(), "tenant": tenant.slug.as_str() });
+        let mut made = 0;
+        match verdict {
+            Ok(wishes) => {
+                made = wishes.len() as u64;
+                simulation.matched += 1;
+                simulation.jobs += made;
+                sample["outcome"] = FiringOutcome::Fired.as_str().into();
+                let job = |wish: &crate::jobs::JobWish| {
+                    json!({
+                        "kind": wish.kind.as_str(), "payload": wish.payload.to_value(),
+                        "queue": wish.queue.as_ref().map(taskflow_domain::QueueName::as_str),
+                        "labels": wish.labels, "idempotency_key": wish.idempotency_key,
+                        "run_at": wish.run_at.map(|at| at.to_string()),
+                    })
+                };
+                sample["jobs"] = wishes.iter().map(job).collect();
+            }
+            Err((outcome, why, detail)) => {
+                simulation.errors += u64::from(outcome == FiringOutcome::Error);
+                sample["outcome"] = outcome.as_str().into();
+                sample["reason"] = why.into();
+                sample["detail"] = detail.into();
+            }
+        }
+        if let Some(event) = occasion.event.as_ref().and_then(|event| event.get("id")) {
+            sample["event_id"] = event.clone();
+        }
+        simulation.samples.push(sample);
+        made
+    }
+
+    /// The tenants that the rule is evaluated for.
+    async fn meant(&self, rule: &Rule) -> Result<Vec<Tenant>, AutomationError> {
+        let tenants = &self.world.stores.tenants;
+        Ok(if rule.document.for_each_tenant.is_some() {
+            tenants.list(None, 1_000).await?
+        } else {
+            tenants.get_many(&[rule.tenant]).await?
+        })
+    }
+
+    /// What the rule would have seen, one more than a simulation looks at.
+    async fn past(
+        &self,
+        rule: &Rule,
+        since: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Vec<(Timestamp, Occasion)>, AutomationError> {
+        match &rule.document.trigger {
+            Trigger::Cron(_) => {
+                let (from, count) = since.map_or((now, AHEAD), |since| (since, MOST + 1));
+                let until = if since.is_some_and(|since| since < now) { now } else { Timestamp::MAX };
+                let occurrences =
+                    self.occurrences_after(rule, from, if until == now { count } else { AHEAD });
+                let due = occurrences.into_iter().filter(|occurrence| occurrence.at <= until);
+                Ok(due
+                    .map(|occurrence| (occurrence.at, self.at(rule, occurrence.at, occurrence.at)))
+                    .collect())
+            }
+            Trigger::Webhook(webhook) => {
+                let source = Some(InboundEvent::webhook_source(&webhook.key));
+                let filter = EventFilter { source, since, ..EventFilter::default() };
+                self.events(rule, filter, TriggerKind::Webhook, |_| true).await
+            }
+            Trigger::Event { event } if event.is_about_jobs() => {
+                self.ends_of_jobs(rule, event.states(), since, now).await
+            }
+            Trigger::Event { event } => {
+                let filter = EventFilter { webhook: Some(false), since, ..EventFilter::default() };
+                self.events(rule, filter, TriggerKind::Event, |kind| event.matches(kind)).await
+            }
+            Trigger::Manual => Ok(vec![(now, self.by_hand(rule, &Json::object(), now))]),
+        }
+    }
+
+    async fn events(
+        &self,
+        rule: &Rule,
+        mut filter: EventFilter,
+        kind: TriggerKind,
+        matches: impl Fn(&str) -> bool,
+    ) -> Result<Vec<(Timestamp, Occasion)>, AutomationError> {
+        const READ: u32 = 500;
+        let mut found = Vec::new();
+        while found.len() <= MOST {
+            let page = self.world.stores.events.recent(rule.tenant, &filter, READ).await?;
+            filter.before = page.last().map(|event| event.id);
+            let wanted = page.iter().filter(|event| matches(&event.kind));
+            found.extend(wanted.map(|event| (event.received_at, of_event(event, kind, event.received_at))));
+            if page.len() < READ as usize {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    async fn ends_of_jobs(
+        &self,
+        rule: &Rule,
+        states: Vec<taskflow_domain::JobState>,
+        since: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Vec<(Timestamp, Occasion)>, AutomationError> {
+        const READ: u32 = 500;
+        let filter = JobFilter { states, created_after: since, ..JobFilter::default() };
+        let mut page = Page { before: None, limit: READ };
+        let mut found = Vec::new();
+        while found.len() <= MOST {
+            let jobs = self.world.stores.reader.list(rule.tenant, &filter, page, now).await?;
+            page.before = jobs.last().map(|job| job.spec.id);
+            for job in &jobs {
+                let name = taskflow_domain::rule::EventPattern::of_state(job.standing.state())
+                    .unwrap_or("job.ended");
+                found.push((
+                    job.updated_at,
+                    self.job_occasion(job, name, job.updated_at, job.updated_at).await?,
+                ));
+            }
+            if jobs.len() < READ as usize {
+                break;
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Errors are shown first, then matches, then the others.
+fn finish(mut simulation: Simulation, minutes: &std::collections::BTreeMap<i64, u64>) -> Simulation {
+    let rank = |sample: &Value| match sample["outcome"].as_str() {
+        Some("ERROR") => 0,
+        Some("FIRED") => 1,
+        _ => 2,
+    };
+    simulation.samples.sort_by_key(rank);
+    simulation.samples.truncate(SAMPLES);
+    simulation.peak_jobs_per_minute = minutes.values().copied().max().unwrap_or_default();
+    simulation
+}
