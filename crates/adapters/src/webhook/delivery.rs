@@ -1,6 +1,7 @@
 //! One delivery, as a scheme looks at it.
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use taskflow_domain::Timestamp;
 use taskflow_domain::rule::SignatureSpec;
 
@@ -71,6 +72,18 @@ impl<'a> Delivery<'a> {
         } else {
             Err("the signature does not match".to_owned())
         }
+    }
+
+    /// A name that follows from what was delivered: the body and, of the generic
+    /// scheme, the time that was signed with it.
+    pub(super) fn fingerprint(&self) -> String {
+        let mut digest = Sha256::new();
+        digest.update(self.body);
+        if let Some(name) = &self.spec.timestamp_header {
+            digest.update(self.header(&name.to_ascii_lowercase()).unwrap_or_default());
+        }
+        let hex: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("sha256:{hex}")
     }
 
     /// A text of the body, where the body is a JSON object.

@@ -53,6 +53,10 @@ impl Signatures for Verifier {
             verified.delivery_id = Some(delivery.header(&header.to_ascii_lowercase())?.to_owned());
         }
         verified.delivery_id = verified.delivery_id.filter(|id| !id.is_empty() && id.len() <= 255);
+        // A signed delivery that has no name could be played again: its bytes name it.
+        if spec.scheme != Scheme::None && verified.delivery_id.is_none() {
+            verified.delivery_id = Some(delivery.fingerprint());
+        }
         Ok(verified)
     }
 }
