@@ -10,13 +10,10 @@ use taskflow_adapters::store::postgres::PgWakeups;
 use taskflow_adapters::system::{SystemClock, SystemIds, SystemJitter};
 use taskflow_adapters::telemetry::Metrics;
 use taskflow_application::World;
-use taskflow_application::access::{Access, Door};
-use taskflow_application::jobs::Jobs;
+use taskflow_application::access::Access;
 use taskflow_application::memory::LocalWakeups;
 use taskflow_application::ports::{Wakeups, Worker as Known};
-use taskflow_application::queues::Queues;
 use taskflow_application::tally::Tally;
-use taskflow_application::tenants::Tenants;
 use taskflow_application::work::Work;
 use taskflow_domain::WorkerName;
 use taskflow_worker::{Executor, LeaseSource, Worker, WorkerConfig};
@@ -81,16 +78,10 @@ impl Engine {
     /// What the API stands on.
     pub(crate) fn api(&self, config: &Config, figures: &Metrics, stop: &CancellationToken) -> ApiState {
         let world = &self.world;
-        let mut state = ApiState::new(
-            Jobs::new(world.clone()),
-            Work::new(world.clone()),
-            Queues::new(world.clone()),
-            Tenants::new(world.clone()),
-            world.ids.clone(),
-        );
+        let mut state = ApiState::new(world);
         if config.auth.on {
             let operator = config.auth.operator_key.as_ref().map(|key| key.0.as_str());
-            state.access = Access::Keyed(Door::new(operator));
+            state.access = Access::keyed(world.clone(), operator);
         }
         let database = self.database.clone();
         state.ready = Arc::new(move || {

@@ -20,6 +20,8 @@ pub struct Caller {
     pub makes_tenant: bool,
     /// What may be done.
     pub scopes: Scopes,
+    /// Whether its tenant is suspended, so that it may only look.
+    pub suspended: bool,
     /// The key that was shown, unless nobody has to show one.
     pub key: Option<KeyId>,
     /// The id of the request, for the audit.
@@ -37,6 +39,7 @@ impl Caller {
             actor: Actor::api(),
             makes_tenant: true,
             scopes: Scopes::OPERATOR,
+            suspended: false,
             key: None,
             request_id: Arc::from(""),
             reason: None,

@@ -4,9 +4,12 @@
 //! transaction crosses a port: what must happen together is one port method.
 
 pub mod access;
+pub mod audit;
 pub mod automation;
 pub mod caller;
+mod group;
 pub mod jobs;
+pub mod keys;
 pub mod maintain;
 pub mod memory;
 pub mod meter;

@@ -11,6 +11,7 @@ pub mod fair;
 pub mod id;
 pub mod inbound;
 pub mod job;
+pub mod key;
 pub mod name;
 pub mod queue;
 pub mod retry;
@@ -21,6 +22,7 @@ pub mod spread;
 pub mod state;
 pub mod target;
 pub mod tenant;
+pub mod throttle;
 pub mod time;
 
 pub use attempt::{Attempt, AttemptError, Outcome};
@@ -34,6 +36,7 @@ pub use job::{
     CancelRequest, ClaimedJob, Counters, Delay, Job, JobSpec, Json, Labels, Lease, Priority, Progress,
     Standing,
 };
+pub use key::ApiKey;
 pub use name::{Kind, NameError, QueueName, TenantSlug, WorkerName};
 pub use retry::{Jitter, RetryPolicy, Strategy};
 pub use rule::{Firing, FiringOutcome, Rule, RuleDocument};

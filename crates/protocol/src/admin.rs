@@ -145,9 +145,15 @@ pub struct Tenant {
     /// Its jobs that may wait at once; null for any number.
     #[schema(example = 100_000)]
     pub max_backlog: Option<u32>,
+    /// Requests of its keys in a time; null for any number.
+    pub request_rate: Option<Rate>,
     /// Whether none of its jobs may start.
     #[schema(example = false)]
     pub paused: bool,
+    /// Whether it may change nothing: none of its jobs may start, submits are
+    /// refused, and its keys only read.
+    #[schema(example = false)]
+    pub suspended: bool,
     /// Since when it exists.
     pub created_at: Time,
     /// When a setting last changed.
@@ -175,10 +181,17 @@ pub struct TenantRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0, maximum = 1_000_000_000, example = 100_000)]
     pub max_backlog: Option<u32>,
+    /// Requests of its keys in a time; beyond, they are answered 429.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_rate: Option<Rate>,
     /// Whether none of its jobs may start; false if not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = false)]
     pub paused: Option<bool>,
+    /// Whether it may change nothing; false if not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = false)]
+    pub suspended: Option<bool>,
 }
 
 /// A worker.

@@ -5,6 +5,7 @@
 //! request types stand for the same documents on the client's side and in the
 //! OpenAPI description.
 
+mod access;
 mod admin;
 mod attempt;
 mod job;
@@ -15,13 +16,16 @@ mod schema;
 mod time;
 mod work;
 
+pub use access::{ApiKey, ApiKeyRequest, AuditEntry, MadeApiKey, RotateRequest};
 pub use admin::{Pause, PauseRequest, Queue, QueueCounts, QueueRequest, Rate, Tenant, TenantRequest, Worker};
 pub use attempt::{Attempt, AttemptError, AttemptOutcome, JobEvent};
 pub use job::{
     Builtin, HttpMethod, Job, JobPriority, JobState, JobTarget, Progress, RetryJitter, RetryPolicy,
     RetryStrategy,
 };
-pub use page::{AttemptList, EventList, JobItems, JobList, QueueList, TenantList, WorkerList};
+pub use page::{
+    ApiKeyList, AttemptList, AuditList, EventList, JobItems, JobList, QueueList, TenantList, WorkerList,
+};
 pub use problem::{Problem, ProblemError, ProblemPlace};
 pub use request::{
     BatchJob, BatchRequest, BulkAnswer, BulkFilter, BulkRequest, CancelRequest, EditRequest, JobRequest,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Attempt, Job, JobEvent, Queue, Tenant, Worker};
+use crate::{ApiKey, Attempt, AuditEntry, Job, JobEvent, Queue, Tenant, Worker};
 
 macro_rules! list {
     ($(#[$doc:meta])* $name:ident of $item:ty) => {
@@ -42,6 +42,15 @@ list!(
 list!(
     /// Workers, by name.
     WorkerList of Worker
+);
+
+list!(
+    /// API keys, newest first.
+    ApiKeyList of ApiKey
+);
+list!(
+    /// The audit, newest first.
+    AuditList of AuditEntry
 );
 
 /// The jobs of a batch, in the order of the request.

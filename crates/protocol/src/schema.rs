@@ -91,6 +91,19 @@ pub(crate) fn kinds() -> RefOr<Schema> {
         .into()
 }
 
+/// What a key may do.
+pub(crate) fn scopes() -> RefOr<Schema> {
+    let words = ["jobs:read", "jobs:write", "rules:read", "rules:write", "worker", "operator"];
+    let scope = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words));
+    ArrayBuilder::new()
+        .items(scope)
+        .min_items(Some(1))
+        .max_items(Some(6))
+        .description(Some("What the key may do."))
+        .examples([serde_json::json!(["jobs:read", "jobs:write"])])
+        .into()
+}
+
 /// HTTP statuses.
 pub(crate) fn statuses() -> RefOr<Schema> {
     let status = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(100)).maximum(Some(599));

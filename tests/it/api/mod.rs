@@ -15,11 +15,7 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::{Value, json};
 use taskflow_adapters::rest::{ApiState, router};
 use taskflow_application::World;
-use taskflow_application::jobs::Jobs;
 use taskflow_application::memory::{LocalWakeups, ManualClock, MemoryStore, SeededIds, SeededJitter};
-use taskflow_application::queues::Queues;
-use taskflow_application::tenants::Tenants;
-use taskflow_application::work::Work;
 use taskflow_domain::Timestamp;
 use tower::ServiceExt;
 
@@ -77,13 +73,7 @@ impl Api {
             wakeups: Arc::new(LocalWakeups::default()),
             tally: taskflow_application::tally::Tally::default(),
         };
-        let state = ApiState::new(
-            Jobs::new(world.clone()),
-            Work::new(world.clone()),
-            Queues::new(world.clone()),
-            Tenants::new(world.clone()),
-            world.ids.clone(),
-        );
+        let state = ApiState::new(&world);
         Self { router: router(state), world, clock }
     }
 

@@ -1,7 +1,7 @@
 //! What surrounds every request: its id, its span, its metrics, the limits of
 //! its head, and the one place where a problem is written out.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
@@ -9,6 +9,8 @@ use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use metrics::{counter, histogram};
+use taskflow_application::access::Quota;
+use taskflow_domain::queue::Rate;
 use tokio::time::Instant;
 use tracing::Instrument;
 use tracing::field::Empty;
@@ -28,6 +30,33 @@ const REQUEST_ID: &str = "x-request-id";
 /// The id of a request, for whoever handles it.
 #[derive(Clone, Debug)]
 pub(super) struct RequestId(pub(super) Arc<str>);
+
+/// What is left of the caller's allowances, told by whoever let it in.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Quotas(Arc<Mutex<Vec<Quota>>>);
+
+impl Quotas {
+    /// Keeps them for the answer.
+    pub(super) fn note(&self, quotas: &[Quota]) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = quotas.to_vec();
+    }
+
+    /// Tells them in the fields of the HTTP working group's draft.
+    fn write(&self, headers: &mut HeaderMap) {
+        let quotas = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = |one: fn(&Quota) -> String| quotas.iter().map(one).collect::<Vec<_>>().join(", ");
+        let policy = all(|quota| {
+            let Rate { limit, period_ms } = quota.rate;
+            format!("\"{}\";q={limit};w={};qu=\"requests\"", quota.name, period_ms.div_ceil(1_000))
+        });
+        let left = all(|quota| format!("\"{}\";r={};t={}", quota.name, quota.left, quota.full_in_s));
+        for (name, value) in [("ratelimit-policy", policy), ("ratelimit", left)] {
+            if let (false, Ok(value)) = (quotas.is_empty(), HeaderValue::from_str(&value)) {
+                headers.insert(name, value);
+            }
+        }
+    }
+}
 
 /// The id of a request: the caller's, if it is harmless in a log, or a new one.
 fn request_id(headers: &HeaderMap, state: &ApiState) -> Arc<str> {
@@ -68,6 +97,8 @@ fn head_fault(request: &Request) -> Option<Problem> {
 pub(super) async fn context(State(state): State<ApiState>, mut request: Request, next: Next) -> Response {
     let id = request_id(request.headers(), &state);
     request.extensions_mut().insert(RequestId(Arc::clone(&id)));
+    let quotas = Quotas::default();
+    request.extensions_mut().insert(quotas.clone());
     let method = request.method().clone();
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let route = matched.as_ref().map_or("none", MatchedPath::as_str);
@@ -85,6 +116,7 @@ pub(super) async fn context(State(state): State<ApiState>, mut request: Request,
         None => next.run(request).instrument(span.clone()).await,
     };
     write_out(&mut response, &id, method == Method::HEAD);
+    quotas.write(response.headers_mut());
     let status = response.status();
     span.record("http.response.status_code", status.as_u16());
     let route = route.to_owned();

@@ -23,6 +23,10 @@ fn text(pattern: &str) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern))
 }
 
+fn words() -> ObjectBuilder {
+    text("^[^\\u0000]*$").max_length(Some(255))
+}
+
 fn formatted(format: &str) -> ObjectBuilder {
     let format = match format {
         "date-time" => SchemaFormat::KnownFormat(KnownFormat::DateTime),
@@ -125,6 +129,33 @@ parameters!(
 );
 
 parameters!(
+    /// Which key.
+    KeyParam,
+    [parameter(ParameterIn::Path, "id", "The key.", formatted("uuid")).example(Some(ID.into()))]
+);
+
+parameters!(
+    /// Whose keys.
+    KeyListParams,
+    [query("tenant", "Only keys of this tenant.", text(SLUG)).example(Some("default".into()))]
+);
+
+parameters!(
+    /// Which entries of the audit.
+    AuditParams,
+    [
+        query("actor", "By this one.", words()).example(Some("operator".into())),
+        query("tenant", "For this tenant.", text(SLUG)).example(Some("default".into())),
+        query("action", "This was done.", words()).example(Some("queue.pause".into())),
+        query("object", "To this.", words()).example(Some("queue:mail".into())),
+        query("since", "Not earlier than this.", formatted("date-time"))
+            .example(Some("2026-01-01T00:00:00Z".into())),
+        query("until", "Earlier than this.", formatted("date-time"))
+            .example(Some("2030-01-01T00:00:00Z".into())),
+    ]
+);
+
+parameters!(
     /// Which page.
     PageParams,
     [
@@ -185,7 +216,9 @@ fn label_filter() -> ObjectBuilder {
 }
 
 /// The problems that any request may meet.
-const ANY: [Code; 8] = [
+const ANY: [Code; 10] = [
+    Code::RateLimited,
+    Code::Suspended,
     Code::Unauthenticated,
     Code::Forbidden,
     Code::Invalid,

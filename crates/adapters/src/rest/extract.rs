@@ -9,14 +9,15 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use taskflow_application::Caller;
-use taskflow_application::access::{Denied, Presented};
+use taskflow_application::access::{Admitted, Denied, Peer, Presented, Quota};
 use taskflow_domain::{JobId, Scope, TenantSlug};
 
 use super::ApiState;
-use super::context::RequestId;
+use super::context::{Quotas, RequestId};
 use super::fault::Place;
 use super::json::decode;
 use super::problem::{Code, Problem};
+use super::server::ConnectedPeer;
 
 /// The header that names the tenant.
 pub(crate) const TENANT: &str = "Taskflow-Tenant";
@@ -70,18 +71,36 @@ impl<S: Needs> FromRequestParts<ApiState> for Asker<S> {
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
         let request_id = parts.extensions.get::<RequestId>().map_or_else(|| Arc::from(""), |id| id.0.clone());
         let presented = Presented {
+            peer: parts.extensions.get::<ConnectedPeer>().map(|peer| Peer::from(peer.0)),
             key: bearer(&parts.headers),
             tenant: tenant(&parts.headers)?,
             request_id,
             reason: reason(&parts.headers)?,
         };
-        let caller = state.access.admit(presented).await?;
+        let admitted = state.access.admit(presented).await;
+        let known = parts.extensions.get::<Quotas>();
+        let Admitted { caller, .. } =
+            admitted.inspect(|admitted| note(known, &admitted.quotas)).map_err(|denied| {
+                if let Denied::Exhausted { quotas, .. } = &denied {
+                    note(known, quotas);
+                }
+                denied
+            })?;
         tracing::Span::current().record("tenant.id", caller.slug.as_str());
         if !caller.may(S::SCOPE) {
             let detail = format!("the key may not do this: it lacks the scope {}", S::SCOPE);
             return Err(Problem::new(Code::Forbidden, detail));
         }
+        if caller.suspended && matches!(S::SCOPE, Scope::JobsWrite | Scope::RulesWrite) {
+            return Err(Problem::new(Code::Suspended, "the tenant is suspended: its keys may only look"));
+        }
         Ok(Self(caller, PhantomData))
+    }
+}
+
+fn note(known: Option<&Quotas>, quotas: &[Quota]) {
+    if let Some(known) = known {
+        known.note(quotas);
     }
 }
 
@@ -129,6 +148,9 @@ impl From<Denied> for Problem {
         match denied {
             Denied::NoKey | Denied::BadKey => Self::new(Code::Unauthenticated, detail),
             Denied::OtherTenant => Self::new(Code::Forbidden, detail),
+            Denied::Exhausted { retry_after_s, .. } | Denied::TooManyFailures { retry_after_s } => {
+                Self::new(Code::RateLimited, detail).after(retry_after_s)
+            }
             Denied::Store(error) => error.into(),
         }
     }

@@ -12,8 +12,11 @@ use axum::Router;
 use axum::middleware;
 use axum::response::Response;
 use futures_util::future::BoxFuture;
+use taskflow_application::World;
 use taskflow_application::access::Access;
+use taskflow_application::audit::Audit;
 use taskflow_application::jobs::Jobs;
+use taskflow_application::keys::Keys;
 use taskflow_application::ports::Ids;
 use taskflow_application::queues::Queues;
 use taskflow_application::tenants::Tenants;
@@ -23,6 +26,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
+mod audit;
 mod body;
 mod context;
 mod describe;
@@ -32,6 +36,7 @@ mod fault;
 mod health;
 mod jobs;
 mod json;
+mod keys;
 mod openapi;
 mod page;
 mod problem;
@@ -60,6 +65,10 @@ pub struct ApiState {
     pub queues: Queues,
     /// Tenants.
     pub tenants: Tenants,
+    /// API keys.
+    pub keys: Keys,
+    /// What was done by whom.
+    pub audit: Audit,
     /// Who may come in; everybody unless it is set.
     pub access: Access,
     /// Ids of requests.
@@ -75,14 +84,16 @@ pub struct ApiState {
 
 impl ApiState {
     /// A state over the use cases, ready without asking anybody, and counting nothing.
-    pub fn new(jobs: Jobs, work: Work, queues: Queues, tenants: Tenants, ids: Arc<dyn Ids>) -> Self {
+    pub fn new(world: &World) -> Self {
         Self {
-            jobs,
-            work,
-            queues,
-            tenants,
-            access: Access::Open,
-            ids,
+            jobs: Jobs::new(world.clone()),
+            work: Work::new(world.clone()),
+            queues: Queues::new(world.clone()),
+            tenants: Tenants::new(world.clone()),
+            keys: Keys::new(world.clone()),
+            audit: Audit::new(world.clone()),
+            access: Access::open(world.clone()),
+            ids: Arc::clone(&world.ids),
             ready: Arc::new(|| Box::pin(async { Ok(()) })),
             metrics: Arc::new(String::new),
             stop: CancellationToken::new(),
@@ -122,6 +133,8 @@ fn described() -> OpenApiRouter<ApiState> {
         .merge(queues::routes())
         .merge(tenants::routes())
         .merge(workers::routes())
+        .merge(keys::routes())
+        .merge(audit::routes())
 }
 
 async fn no_route() -> Problem {

@@ -33,6 +33,8 @@ an operator's has all, and names the tenant by `Taskflow-Tenant`. A tenant's key
         (name = "workers", description = "Workers on the network, which pull their jobs"),
         (name = "queues", description = "Queues: limits, holds, depth"),
         (name = "tenants", description = "Tenants: share, limits, attributes"),
+        (name = "keys", description = "API keys: whose they are and what they may do"),
+        (name = "audit", description = "What was done by whom"),
     ),
     components(schemas(taskflow_protocol::Problem, taskflow_protocol::JobState, taskflow_protocol::JobPriority))
 )]

@@ -29,6 +29,8 @@ pub(crate) enum Code {
     KeyReused,
     DependenciesUnavailable,
     BacklogFull,
+    RateLimited,
+    Suspended,
     HeadersTooLarge,
     Internal,
     Unavailable,
@@ -56,6 +58,8 @@ impl Code {
             Self::KeyReused => "idempotency_key_reused",
             Self::DependenciesUnavailable => "dependencies_unavailable",
             Self::BacklogFull => "backlog_full",
+            Self::RateLimited => "rate_limited",
+            Self::Suspended => "tenant_suspended",
             Self::HeadersTooLarge => "headers_too_large",
             Self::Internal => "internal",
             Self::Unavailable => "unavailable",
@@ -68,7 +72,7 @@ impl Code {
         match self {
             Self::MalformedJson => StatusCode::BAD_REQUEST,
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
-            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::Forbidden | Self::Suspended => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -81,7 +85,7 @@ impl Code {
             Self::Invalid | Self::KeyReused | Self::DependenciesUnavailable => {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
-            Self::BacklogFull => StatusCode::TOO_MANY_REQUESTS,
+            Self::BacklogFull | Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -109,6 +113,8 @@ impl Code {
             Self::KeyReused => "The idempotency key belongs to another request",
             Self::DependenciesUnavailable => "Dependencies are not available yet",
             Self::BacklogFull => "The tenant has too many jobs waiting",
+            Self::RateLimited => "There are too many requests",
+            Self::Suspended => "The tenant is suspended",
             Self::HeadersTooLarge => "The headers are too large",
             Self::Internal => "The server failed",
             Self::Unavailable => "The server cannot reach its database",
@@ -156,6 +162,11 @@ impl Problem {
             }
         };
         Self { faults, ..Self::new(code, detail) }
+    }
+
+    /// The same, where a repeat may succeed after so many seconds.
+    pub(crate) fn after(self, seconds: u32) -> Self {
+        Self { retry_after: Some(seconds), ..self }
     }
 
     /// No such thing, or one of another tenant: nobody can tell which.
@@ -214,6 +225,7 @@ impl Problem {
             JobsError::BacklogFull { .. } => {
                 Self { retry_after: Some(5), ..Self::new(Code::BacklogFull, detail) }
             }
+            JobsError::Suspended => Self::new(Code::Suspended, detail),
             JobsError::Contended => Self { retry_after: Some(1), ..Self::new(Code::Contended, detail) },
         }
     }

@@ -122,7 +122,8 @@ struct Wish {
     paused: Option<bool>,
 }
 
-fn rate(value: Value<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<Rate> {
+/// So many in so much time.
+pub(super) fn rate(value: Value<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<Rate> {
     let mut object = Object::open(value, path, faults)?;
     let limit = object.required("limit", decode::whole(1..=MAX_LIMIT));
     let period_ms = object.required("period_ms", decode::whole(1..=MAX_PERIOD_MS));

@@ -7,6 +7,7 @@
 //! the deadline the rest is dropped, whatever streams they hold.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,6 +36,11 @@ const MAX_HEAD: u32 = 32 * 1024;
 
 /// A pause after the machine refused a connection, for example for lack of file descriptors.
 const BREATH: Duration = Duration::from_millis(100);
+
+/// The other end of the connection that a request came over. Behind a proxy it
+/// is the proxy: what a request says of where it comes from is not believed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ConnectedPeer(pub(super) IpAddr);
 
 /// How a server treats its clients.
 #[derive(Clone, Copy, Debug)]
@@ -68,12 +74,12 @@ pub async fn serve(listener: TcpListener, router: Router, limits: ServerLimits, 
     let connections = TaskTracker::new();
     while let Some(accepted) = stop.run_until_cancelled(accept(&listener, &room)).await {
         match accepted {
-            Ok((stream, permit)) => {
+            Ok((stream, peer, permit)) => {
                 let server = Arc::clone(&server);
                 connections.spawn(async move {
                     let open = metrics::gauge!(HTTP_CONNECTIONS);
                     open.increment(1);
-                    server.connection(stream).await;
+                    server.connection(stream, peer).await;
                     open.decrement(1);
                     drop(permit);
                 });
@@ -96,11 +102,11 @@ pub async fn serve(listener: TcpListener, router: Router, limits: ServerLimits, 
 
 type Permit = tokio::sync::OwnedSemaphorePermit;
 
-async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> io::Result<(TcpStream, Permit)> {
+async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> io::Result<(TcpStream, IpAddr, Permit)> {
     let permit = Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
+    let (stream, peer) = listener.accept().await?;
     stream.set_nodelay(true)?;
-    Ok((stream, permit))
+    Ok((stream, peer.ip(), permit))
 }
 
 struct Server {
@@ -114,12 +120,13 @@ struct Server {
 }
 
 impl Server {
-    async fn connection(&self, stream: TcpStream) {
+    async fn connection(&self, stream: TcpStream, peer: IpAddr) {
         let asked = Arc::new(AtomicBool::new(false));
         let service = {
             let asked = Arc::clone(&asked);
-            self.router.clone().map_request(move |request: Request<Incoming>| {
+            self.router.clone().map_request(move |mut request: Request<Incoming>| {
                 asked.store(true, Ordering::Relaxed);
+                request.extensions_mut().insert(ConnectedPeer(peer));
                 request
             })
         };

@@ -16,6 +16,7 @@ use super::json::{Object, Shape, Value, decode};
 use super::page::{List, Wanted};
 use super::problem::Problem;
 use super::query::{NoQuery, Query};
+use super::queues::rate;
 
 /// Attributes have at most this many bytes.
 const MAX_ATTRIBUTES: usize = 16 * 1024;
@@ -37,7 +38,12 @@ fn tenant(tenant: &Tenant) -> wire::Tenant {
         weight: tenant.settings.weight,
         max_running: tenant.settings.max_running,
         max_backlog: tenant.settings.max_backlog,
+        request_rate: tenant
+            .settings
+            .request_rate
+            .map(|rate| wire::Rate { limit: rate.limit, period_ms: rate.period_ms }),
         paused: tenant.settings.paused,
+        suspended: tenant.settings.suspended,
         created_at: Time(tenant.created_at),
         updated_at: Time(tenant.updated_at),
     }
@@ -114,7 +120,9 @@ fn wish(value: Value<'_>, faults: &mut Faults) -> Option<TenantSettings> {
         weight: object.optional("weight", decode::whole(1..=MAX_WEIGHT)).unwrap_or(1) as u32,
         max_running: object.optional("max_running", decode::whole(1..=MAX_RUNNING)).map(|n| n as u32),
         max_backlog: object.optional("max_backlog", decode::whole(0..=MAX_BACKLOG)).map(|n| n as u32),
+        request_rate: object.optional("request_rate", rate),
         paused: object.optional("paused", decode::boolean).unwrap_or(false),
+        suspended: object.optional("suspended", decode::boolean).unwrap_or(false),
     };
     object.close();
     Some(settings)
@@ -136,13 +144,13 @@ fn wish(value: Value<'_>, faults: &mut Faults) -> Option<TenantSettings> {
 )]
 async fn put_tenant(
     State(state): State<ApiState>,
-    _: Asker<Operator>,
+    Asker(caller, ..): Asker<Operator>,
     slug: NamePath,
     _: NoQuery,
     body: Body<MAX_BODY>,
 ) -> Result<Answer<wire::Tenant>, Problem> {
     let slug = slug_of(&slug)?;
     let settings = body.read(wish)?;
-    let put = detached(async move { state.tenants.put(&slug, &settings).await }).await??;
+    let put = detached(async move { state.tenants.put(&caller, &slug, &settings).await }).await??;
     Ok(Answer(tenant(&put)))
 }

@@ -26,7 +26,12 @@ impl Digest {
 
     /// Whether it is the one of `secret`, in the same time whatever the answer.
     pub fn is_of(&self, secret: &str) -> bool {
-        self.0.ct_eq(&Self::of(secret).0).into()
+        self.is(&Self::of(secret))
+    }
+
+    /// Whether both are of one secret, in the same time whatever the answer.
+    pub fn is(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
     }
 }
 

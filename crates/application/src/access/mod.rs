@@ -1,15 +1,31 @@
-//! Who may come in, and as whom.
+//! Who may come in, as whom, and how often.
+//!
+//! A key is looked up in the database for every request, together with the keys
+//! of whoever else comes at that moment. So one that was revoked, whose end has
+//! come, or whose tenant was suspended opens nothing from then on, in every
+//! process, and there is no cache that somebody would have to be told about.
+//! Request rates are counted by each process for itself.
 
 mod digest;
+mod door;
+mod limits;
+mod token;
 
 use std::sync::Arc;
 
-use taskflow_domain::{Actor, Scopes, TenantSlug};
+use taskflow_domain::TenantSlug;
+use taskflow_domain::queue::Rate;
 
+use crate::World;
 use crate::caller::Caller;
 use crate::ports::StoreError;
 
 pub use digest::Digest;
+pub use door::Peer;
+pub use token::{KeyKind, Token};
+
+use door::Door;
+use limits::{Limits, Whose};
 
 /// What a request shows of whom it comes from.
 #[derive(Clone, Debug)]
@@ -18,10 +34,34 @@ pub struct Presented<'a> {
     pub key: Option<&'a str>,
     /// The tenant, if one was named.
     pub tenant: Option<TenantSlug>,
+    /// The machine that it comes from, if that is known.
+    pub peer: Option<Peer>,
     /// The id of the request.
     pub request_id: Arc<str>,
     /// Why it is done, if that was said.
     pub reason: Option<Arc<str>>,
+}
+
+/// What is left of an allowance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// Whose it is: `tenant` or `key`.
+    pub name: &'static str,
+    /// The allowance.
+    pub rate: Rate,
+    /// How many requests are left.
+    pub left: u32,
+    /// In how many seconds all of them are there again.
+    pub full_in_s: u32,
+}
+
+/// Somebody who was let in.
+#[derive(Clone, Debug)]
+pub struct Admitted {
+    /// Who.
+    pub caller: Caller,
+    /// What is left of the allowances that hold.
+    pub quotas: Vec<Quota>,
 }
 
 /// Why nobody was let in.
@@ -36,51 +76,74 @@ pub enum Denied {
     /// The key belongs to a tenant, and another one was named.
     #[error("the key belongs to another tenant than the one that is named")]
     OtherTenant,
+    /// An allowance is used up.
+    #[error("too many requests of this {name}: {limit} in {period_ms} ms are allowed")]
+    Exhausted {
+        /// Whose it is.
+        name: &'static str,
+        /// How many are allowed.
+        limit: u32,
+        /// In which time.
+        period_ms: u32,
+        /// When the next one is allowed, in seconds.
+        retry_after_s: u32,
+        /// What is left of the allowances that hold.
+        quotas: Vec<Quota>,
+    },
+    /// Too many false keys came from there.
+    #[error("too many requests without a valid key came from this address")]
+    TooManyFailures {
+        /// When the next one is heard, in seconds.
+        retry_after_s: u32,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// The door.
-#[derive(Clone, Debug, Default)]
-pub enum Access {
-    /// Nobody needs a key.
-    #[default]
-    Open,
-    /// Everybody needs one.
-    Keyed(Door),
-}
-
-/// A door with a lock.
-#[derive(Clone, Debug, Default)]
-pub struct Door {
-    operator: Option<Digest>,
-}
-
-impl Door {
-    /// A door that `operator`, the key of the configuration, opens.
-    pub fn new(operator: Option<&str>) -> Self {
-        Self { operator: operator.map(Digest::of) }
-    }
+/// Who may come in.
+#[derive(Clone, Default)]
+pub struct Access {
+    door: Option<Arc<Door>>,
+    limits: Option<Arc<Limits>>,
 }
 
 impl Access {
+    /// Everybody may come in, as often as the tenant's rate allows.
+    pub fn open(world: World) -> Self {
+        Self { door: None, limits: Some(Arc::new(Limits::new(world))) }
+    }
+
+    /// Whoever has a key may come in; one is `operator`, the key of the
+    /// configuration, if there is one.
+    pub fn keyed(world: World, operator: Option<&str>) -> Self {
+        let door = Door::new(world.clone(), operator);
+        Self { door: Some(Arc::new(door)), limits: Some(Arc::new(Limits::new(world))) }
+    }
+
     /// Lets a caller in, or says why not.
-    pub async fn admit(&self, presented: Presented<'_>) -> Result<Caller, Denied> {
-        let Presented { key, tenant, request_id, reason } = presented;
-        let slug = tenant.unwrap_or_else(TenantSlug::fallback);
-        let trusted = Caller { request_id, reason, ..Caller::trusted(slug) };
-        match self {
-            Self::Open => Ok(trusted),
-            Self::Keyed(door) => {
-                let key = key.ok_or(Denied::NoKey)?;
-                let operator = door.operator.as_ref().is_some_and(|digest| digest.is_of(key));
-                if !operator {
-                    return Err(Denied::BadKey);
-                }
-                let actor = Actor::operator();
-                Ok(Caller { actor, makes_tenant: false, scopes: Scopes::OPERATOR, ..trusted })
-            }
+    pub async fn admit(&self, presented: Presented<'_>) -> Result<Admitted, Denied> {
+        let Some(door) = &self.door else {
+            let slug = presented.tenant.unwrap_or_else(TenantSlug::fallback);
+            let Presented { request_id, reason, .. } = presented;
+            let caller = Caller { request_id, reason, ..Caller::trusted(slug) };
+            let Some(limits) = &self.limits else { return Ok(Admitted { caller, quotas: Vec::new() }) };
+            let quotas = limits.take(limits.of_tenant(&caller.slug).await?.into_iter().collect())?;
+            return Ok(Admitted { caller, quotas });
+        };
+        let (caller, rates) = door.open(presented).await?;
+        let quotas = match &self.limits {
+            Some(limits) => limits.take(rates)?,
+            None => Vec::new(),
+        };
+        Ok(Admitted { caller, quotas })
+    }
+
+    /// Writes away when keys were used.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        match &self.door {
+            Some(door) => door.flush().await,
+            None => Ok(()),
         }
     }
 }

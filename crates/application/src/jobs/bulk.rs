@@ -1,6 +1,8 @@
 //! Acting on many jobs by filter.
 
-use taskflow_domain::{Job, JobChange, JobState, Timestamp, change};
+use taskflow_domain::{Job, JobChange, JobState, Kind, QueueName, Timestamp, change};
+
+use serde_json::json;
 
 use super::{Jobs, JobsError};
 use crate::caller::Caller;
@@ -94,7 +96,10 @@ impl Jobs {
         loop {
             let now = self.world.clock.now();
             let jobs = reader.list(tenant, &filter, page, now).await?;
-            let Some(last) = jobs.last() else { return Ok(outcome) };
+            let Some(last) = jobs.last() else {
+                self.tell(caller, action, &filter, outcome).await?;
+                return Ok(outcome);
+            };
             page.before = Some(last.spec.id);
             outcome.matched += jobs.len() as u64;
             let changes: Vec<_> = jobs.iter().filter_map(|job| action.decide(job, caller, now)).collect();
@@ -102,5 +107,37 @@ impl Jobs {
             outcome.changed += committed.iter().filter(|result| **result == Committed::Done).count() as u64;
             self.announce_changes(&changes);
         }
+    }
+
+    /// Each job's history tells of it too, with the actor.
+    async fn tell(
+        &self,
+        caller: &Caller,
+        action: BulkAction,
+        filter: &JobFilter,
+        outcome: BulkOutcome,
+    ) -> Result<(), JobsError> {
+        let action = match action {
+            BulkAction::Cancel => "jobs.cancel",
+            BulkAction::Retry => "jobs.retry",
+        };
+        let states: Vec<_> = filter.states.iter().map(|state| state.as_str()).collect();
+        let time = |at: Option<Timestamp>| at.map(|at| at.to_string());
+        let after = json!({
+            "filter": {
+                "state": states,
+                "queue": filter.queue.as_ref().map(QueueName::as_str),
+                "kind": filter.kind.as_ref().map(Kind::as_str),
+                "priority": filter.priority.map(taskflow_domain::Priority::as_str),
+                "correlation_id": filter.correlation_id.map(|id| id.to_string()),
+                "rule_id": filter.rule_id.map(|id| id.to_string()),
+                "labels": filter.labels,
+                "created_after": time(filter.created_after),
+                "created_before": time(filter.created_before),
+            },
+            "matched": outcome.matched,
+            "changed": outcome.changed,
+        });
+        Ok(self.audit.note(caller, action, "jobs".to_owned(), None, Some(after)).await?)
     }
 }

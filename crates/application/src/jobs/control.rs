@@ -1,5 +1,6 @@
 //! Acting on one job: cancel, retry, pause, resume, edit.
 
+use serde_json::{Value, json};
 use taskflow_domain::change::{self, Edit};
 use taskflow_domain::{Decision, Job, JobChange, JobId, JobState, Refusal, Timestamp};
 
@@ -13,34 +14,49 @@ const TRIES: usize = 8;
 impl Jobs {
     /// Ends a job. A running one is told to stop, and is CANCELLED once it has.
     pub async fn cancel(&self, caller: &Caller, id: JobId, reason: Option<&str>) -> Result<Job, JobsError> {
-        self.act(caller, id, |job, now| change::cancel(job, caller.actor.clone(), reason, now)).await
+        let caller = &match reason {
+            Some(reason) => Caller { reason: Some(reason.into()), ..caller.clone() },
+            None => caller.clone(),
+        };
+        self.act(caller, "job.cancel", id, |job, now| change::cancel(job, caller.actor.clone(), reason, now))
+            .await
     }
 
     /// Sends an ended job through again.
     pub async fn retry(&self, caller: &Caller, id: JobId) -> Result<Job, JobsError> {
-        self.act(caller, id, |job, now| change::redrive(job, caller.actor.clone(), now).map(Some)).await
+        self.act(caller, "job.retry", id, |job, now| {
+            change::redrive(job, caller.actor.clone(), now).map(Some)
+        })
+        .await
     }
 
     /// Holds a job that has not begun.
     pub async fn pause(&self, caller: &Caller, id: JobId) -> Result<Job, JobsError> {
-        self.act(caller, id, |job, now| change::pause(job, caller.actor.clone(), now).map(Some)).await
+        self.act(caller, "job.pause", id, |job, now| change::pause(job, caller.actor.clone(), now).map(Some))
+            .await
     }
 
     /// Ends a hold.
     pub async fn resume(&self, caller: &Caller, id: JobId) -> Result<Job, JobsError> {
-        self.act(caller, id, |job, now| change::resume(job, caller.actor.clone(), now).map(Some)).await
+        self.act(caller, "job.resume", id, |job, now| {
+            change::resume(job, caller.actor.clone(), now).map(Some)
+        })
+        .await
     }
 
     /// Changes time, priority or labels.
     pub async fn edit(&self, caller: &Caller, id: JobId, edit: Edit) -> Result<Job, JobsError> {
-        self.act(caller, id, |job, now| change::edit(job, edit.clone(), caller.actor.clone(), now).map(Some))
-            .await
+        self.act(caller, "job.edit", id, |job, now| {
+            change::edit(job, edit.clone(), caller.actor.clone(), now).map(Some)
+        })
+        .await
     }
 
     /// Reads, decides, commits; again if the job moved on in between.
     async fn act(
         &self,
         caller: &Caller,
+        action: &str,
         id: JobId,
         decide: impl Fn(&Job, Timestamp) -> Result<Option<JobChange>, Refusal>,
     ) -> Result<Job, JobsError> {
@@ -53,7 +69,10 @@ impl Jobs {
             let committed = self.world.stores.jobs.commit(std::slice::from_ref(&change)).await?;
             if committed.first() == Some(&Committed::Done) {
                 self.announce_changes(std::slice::from_ref(&change));
-                return reader.get(tenant, id, now).await?.ok_or(JobsError::NotFound);
+                let after = reader.get(tenant, id, now).await?.ok_or(JobsError::NotFound)?;
+                let (before, told_after) = (Some(told(&job)), Some(told(&after)));
+                self.audit.note(caller, action, format!("job:{id}"), before, told_after).await?;
+                return Ok(after);
             }
         }
         Err(JobsError::Contended)
@@ -75,4 +94,15 @@ impl Jobs {
             }
         }
     }
+}
+
+/// What the audit tells of a job: what an act on it can change.
+fn told(job: &Job) -> Value {
+    json!({
+        "state": job.standing.state().as_str(),
+        "priority": job.spec.priority.as_str(),
+        "run_at": job.spec.run_at.to_string(),
+        "labels": job.spec.labels,
+        "seq": job.seq,
+    })
 }

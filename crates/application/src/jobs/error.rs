@@ -31,6 +31,9 @@ pub enum JobsError {
         /// The tenant's limit.
         limit: u32,
     },
+    /// The tenant may change nothing.
+    #[error("the tenant is suspended")]
+    Suspended,
     /// The job that is named as the parent does not exist.
     #[error("the parent job does not exist")]
     UnknownParent {

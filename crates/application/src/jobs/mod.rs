@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use taskflow_domain::TenantId;
 
 use crate::World;
+use crate::audit::Audit;
 use crate::caller::Directory;
 use coalesce::Coalescer;
 
@@ -32,6 +33,7 @@ pub struct Jobs {
     world: World,
     directory: Directory,
     coalescer: Coalescer,
+    audit: Audit,
     /// Idempotency keys of submits that have not been answered yet.
     in_flight: Arc<Mutex<BTreeSet<(TenantId, String)>>>,
 }
@@ -42,6 +44,7 @@ impl Jobs {
         Self {
             directory: Directory::new(world.clone()),
             coalescer: Coalescer::new(world.clone()),
+            audit: Audit::new(world.clone()),
             in_flight: Arc::default(),
             world,
         }

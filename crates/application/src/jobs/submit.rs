@@ -61,7 +61,7 @@ impl Jobs {
         for (index, outcome) in inserted.iter().enumerate() {
             match outcome {
                 Inserted::KeyReused(_) => return Err(JobsError::KeyReused { index }),
-                Inserted::BacklogFull(limit) => return Err(JobsError::BacklogFull { limit: *limit }),
+                Inserted::BacklogFull(limit) => return Err(self.no_room(caller, *limit).await?),
                 Inserted::New | Inserted::Existing(_) => {}
             }
         }
@@ -71,6 +71,17 @@ impl Jobs {
             submitted.push(self.submitted(caller, new, outcome, index).await?);
         }
         Ok(submitted)
+    }
+
+    /// Why there is no room: a suspended tenant has none at all.
+    async fn no_room(&self, caller: &Caller, limit: u32) -> Result<JobsError, JobsError> {
+        if limit == 0
+            && let Some(tenant) = self.world.stores.tenants.get(&caller.slug).await?
+            && tenant.settings.suspended
+        {
+            return Ok(JobsError::Suspended);
+        }
+        Ok(JobsError::BacklogFull { limit })
     }
 
     fn announce(&self, news: &[NewJob], inserted: &[Inserted]) {
@@ -135,7 +146,7 @@ impl Jobs {
                 Ok(Submitted { job: job.ok_or(JobsError::Contended)?, created: false })
             }
             Inserted::KeyReused(_) => Err(JobsError::KeyReused { index }),
-            Inserted::BacklogFull(limit) => Err(JobsError::BacklogFull { limit }),
+            Inserted::BacklogFull(limit) => Err(self.no_room(caller, limit).await?),
         }
     }
 }

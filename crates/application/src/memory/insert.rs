@@ -42,7 +42,7 @@ impl State {
                     continue;
                 }
             }
-            if let Some(max) = tenant.settings.max_backlog {
+            if let Some(max) = tenant.settings.backlog_limit() {
                 let backlog = backlogs.entry(spec.tenant).or_insert_with(|| self.backlog(spec.tenant));
                 if *backlog >= max {
                     answers.push(Inserted::BacklogFull(max));

@@ -8,12 +8,14 @@
 //! [`LocalWakeups`] is the news of a single process and serves production too,
 //! with an embedded database. The clock, ids and chance here are for tests.
 
+mod audit;
 mod claim;
 mod commit;
 mod events;
 mod fire;
 mod insert;
 mod jobs;
+mod keys;
 mod leases;
 mod queues;
 mod reader;
@@ -50,7 +52,9 @@ impl MemoryStore {
             tenants: store.clone(),
             workers: store.clone(),
             rules: store.clone(),
-            events: store,
+            events: store.clone(),
+            keys: store.clone(),
+            audit: store,
         }
     }
 

@@ -7,13 +7,13 @@ use taskflow_domain::queue::{Bucket, Queue, QueueSettings};
 use taskflow_domain::tenant::Tenant;
 use taskflow_domain::{
     Attempt, CancelRequest, Counters, EventId, FanOutId, Firing, FiringId, FiringOutcome, InboundEvent, Job,
-    JobEvent, JobId, JobSpec, JobState, Kind, Lease, LeaseToken, Progress, QueueName, RuleId, Standing,
-    TenantId, TenantSlug, Timestamp, WorkerName,
+    JobEvent, JobId, JobSpec, JobState, KeyId, Kind, Lease, LeaseToken, Progress, QueueName, RuleId,
+    Standing, TenantId, TenantSlug, Timestamp, WorkerName,
 };
 
 use super::fire::FanOutRow;
 use super::rules::RuleRow;
-use crate::ports::{Pending, Worker};
+use crate::ports::{AuditEntry, KnownKey, Pending, Worker};
 
 /// Everything.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub(super) struct State {
     pub(super) keys: BTreeMap<(TenantId, String), KeyRow>,
     pub(super) costs: BTreeMap<(TenantId, Kind), i64>,
     pub(super) workers: BTreeMap<WorkerName, Worker>,
+    pub(super) api_keys: BTreeMap<KeyId, KnownKey>,
+    pub(super) audit: Vec<AuditEntry>,
     /// Where the next claim over several queues begins.
     pub(super) turn: usize,
     pub(super) rules: BTreeMap<RuleId, RuleRow>,
@@ -55,6 +57,8 @@ impl Default for State {
             keys: BTreeMap::new(),
             costs: BTreeMap::new(),
             workers: BTreeMap::new(),
+            api_keys: BTreeMap::new(),
+            audit: Vec::new(),
             turn: 0,
             rules: BTreeMap::new(),
             gone_rules: BTreeSet::new(),

@@ -4,9 +4,11 @@
 
 use std::sync::Arc;
 
+mod audit;
 mod condition;
 mod events;
 mod jobs;
+mod keys;
 mod queues;
 mod reader;
 mod rules;
@@ -15,11 +17,13 @@ mod tenants;
 mod webhook;
 mod workers;
 
+pub use audit::{AuditEntry, AuditFilter, AuditHead, AuditNote, AuditStore};
 pub use condition::{ConditionEngine, ConditionFault, EvaluationFault, Question, Scope, Wanted};
 pub use events::{Appended, EventFilter, EventStore, Happened, Pending};
 pub use jobs::{
     Claim, ClaimRequest, Committed, Discrepancies, Extended, Inserted, JobStore, NewJob, Promoted, Route,
 };
+pub use keys::{KeyPage, KeyStore, KnownKey};
 pub use queues::{QueueDepth, QueueStore};
 pub use reader::{JobFilter, JobReader, Page};
 pub use rules::{
@@ -79,4 +83,8 @@ pub struct Stores {
     pub rules: Arc<dyn RuleStore>,
     /// Events.
     pub events: Arc<dyn EventStore>,
+    /// API keys.
+    pub keys: Arc<dyn KeyStore>,
+    /// What was done by whom.
+    pub audit: Arc<dyn AuditStore>,
 }

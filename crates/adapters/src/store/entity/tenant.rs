@@ -2,6 +2,7 @@
 
 use sea_orm::entity::prelude::*;
 use taskflow_application::ports::StoreError;
+use taskflow_domain::queue::Rate;
 use taskflow_domain::tenant::{Tenant, TenantSettings};
 use taskflow_domain::{Json, TenantId, TenantSlug, Timestamp};
 
@@ -24,8 +25,14 @@ pub struct Model {
     pub max_running: Option<i32>,
     /// Jobs that may wait at once.
     pub max_backlog: Option<i32>,
+    /// Requests of its keys, in a period.
+    pub request_limit: Option<i32>,
+    /// The period, in milliseconds.
+    pub request_period_ms: Option<i32>,
     /// Whether none of its jobs may start.
     pub paused: bool,
+    /// Whether it may only look.
+    pub suspended: bool,
     /// Microseconds since the epoch.
     pub created_at: i64,
     /// Microseconds since the epoch.
@@ -49,7 +56,11 @@ impl TryFrom<Model> for Tenant {
                 weight: number("weight", row.weight)?,
                 max_running: optional("max_running", row.max_running)?,
                 max_backlog: optional("max_backlog", row.max_backlog)?,
+                request_rate: optional("request_limit", row.request_limit)?
+                    .zip(optional("request_period_ms", row.request_period_ms)?)
+                    .map(|(limit, period_ms)| Rate { limit, period_ms }),
                 paused: row.paused,
+                suspended: row.suspended,
             },
             created_at: Timestamp::from_micros(row.created_at),
             updated_at: Timestamp::from_micros(row.updated_at),

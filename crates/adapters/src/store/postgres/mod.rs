@@ -9,12 +9,14 @@
 //! Locks are taken in one order: the settings lock, queue rows, lane rows, limit
 //! slots, each kind by rising id. Claimers skip lanes that somebody else holds.
 
+mod audit;
 mod claim;
 mod commit;
 mod connect;
 mod depth;
 mod insert;
 mod jobs;
+mod keys;
 mod lanes;
 mod leases;
 mod lookup;
@@ -86,6 +88,8 @@ impl PostgresStore {
             queues: Arc::new(queues::PgQueues(Arc::clone(&self.inner))),
             tenants: Arc::new(tenants::PgTenants(Arc::clone(&self.inner))),
             workers: Arc::new(workers::PgWorkers(Arc::clone(&self.inner))),
+            keys: Arc::new(keys::PgKeys(Arc::clone(&self.inner))),
+            audit: Arc::new(audit::PgAudit(Arc::clone(&self.inner))),
             rules: taskflow_application::memory::MemoryStore::stores().rules,
             events: taskflow_application::memory::MemoryStore::stores().events,
         }

@@ -24,11 +24,13 @@ const LIST: &str = "
 select id from tenant where ($1::text is null or slug collate \"C\" > $1) order by slug collate \"C\" limit $2::int4";
 
 const PUT: &str = "
-insert into tenant as t (slug, attributes, weight, max_running, max_backlog, paused, created_at, updated_at)
-values ($1, $2, $3, $4, $5, $6, $7, $7)
+insert into tenant as t (slug, attributes, weight, max_running, max_backlog, paused, created_at, updated_at,
+    request_limit, request_period_ms, suspended)
+values ($1, $2, $3, $4, $5, $6, $7, $7, $8, $9, $10)
 on conflict (slug) do update set attributes = excluded.attributes, weight = excluded.weight,
     max_running = excluded.max_running, max_backlog = excluded.max_backlog, paused = excluded.paused,
-    updated_at = excluded.updated_at
+    updated_at = excluded.updated_at, request_limit = excluded.request_limit,
+    request_period_ms = excluded.request_period_ms, suspended = excluded.suspended
 returning id";
 
 /// The slot over all queues, with the jobs that run now.
@@ -74,6 +76,9 @@ impl Unit for Put {
             .bind(settings.max_backlog.map(int))
             .bind(settings.paused)
             .bind(self.now.micros())
+            .bind(settings.request_rate.map(|rate| int(rate.limit)))
+            .bind(settings.request_rate.map(|rate| int(rate.period_ms)))
+            .bind(settings.suspended)
             .fetch_one(&mut *connection)
             .await?;
         match settings.max_running {

@@ -5,12 +5,16 @@
 //! part of the select list. The same code reads from either database.
 
 mod attempt;
+mod audit;
 mod job;
+mod key;
 mod place;
 mod rule;
 
 pub(crate) use attempt::{AttemptRow, EventRow};
+pub(crate) use audit::{AuditRow, audit_head};
 pub(crate) use job::{JobRow, labels_to_text};
+pub(crate) use key::KeyRow;
 pub(crate) use place::{CountersRow, LeaseRow, PlaceRow, ProgressRow};
 pub(crate) use rule::{
     FanOutRow, FiringRow, InboundRow, PendingRow, RuleRow, document_text, ids_from_text, watched, webhook_key,

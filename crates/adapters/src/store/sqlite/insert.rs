@@ -189,8 +189,8 @@ const KEYS: &str = "select i.tenant_id, i.key, i.job_id, i.fingerprint \
     from jsonb_each(?1) e cross join idempotency i \
     on i.tenant_id = e.value->>'$[0]' and i.key = e.value->>'$[1]'";
 
-const BACKLOGS: &str = "select t.id, t.max_backlog from jsonb_each(?1) e \
-    cross join tenant t on t.id = e.value where t.max_backlog is not null";
+const BACKLOGS: &str = "select t.id, case when t.suspended then 0 else t.max_backlog end from jsonb_each(?1) e \
+    cross join tenant t on t.id = e.value where t.max_backlog is not null or t.suspended = 1";
 
 /// Counted no further than the limit, so that a long backlog costs no more than a full one.
 const WAITING: &str = "select (select count(*) from ( \

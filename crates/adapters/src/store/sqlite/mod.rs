@@ -19,6 +19,7 @@ use self::writer::Writer;
 use super::error::from_orm;
 use super::names::Catalog;
 
+mod audit;
 mod claim;
 mod commit;
 mod events;
@@ -26,6 +27,7 @@ mod fire;
 mod ids;
 mod insert;
 mod jobs;
+mod keys;
 mod leases;
 mod limits;
 mod migrate;
@@ -139,6 +141,8 @@ impl SqliteStore {
             queues: Arc::new(self.clone()),
             tenants: Arc::new(self.clone()),
             workers: Arc::new(self.clone()),
+            keys: Arc::new(self.clone()),
+            audit: Arc::new(self.clone()),
             rules: Arc::new(self.clone()),
             events: Arc::new(self.clone()),
         }

@@ -86,6 +86,9 @@ async fn write(
         .bind(settings.max_backlog)
         .bind(settings.paused)
         .bind(now.micros())
+        .bind(settings.request_rate.map(|rate| rate.limit))
+        .bind(settings.request_rate.map(|rate| rate.period_ms))
+        .bind(settings.suspended)
         .fetch_one(tx)
         .await?;
     Ok(row.try_get(0)?)
@@ -95,8 +98,9 @@ macro_rules! insert {
     ($conflict:literal) => {
         concat!(
             "insert into tenant \
-               (slug, attributes, weight, max_running, max_backlog, paused, created_at, updated_at) \
-             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7) on conflict (slug) do update set ",
+               (slug, attributes, weight, max_running, max_backlog, paused, created_at, updated_at, \
+                request_limit, request_period_ms, suspended) \
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9, ?10) on conflict (slug) do update set ",
             $conflict,
             " returning id"
         )
@@ -108,7 +112,9 @@ const MAKE: &str = insert!("slug = slug");
 
 const PUT: &str = insert!(
     "attributes = excluded.attributes, weight = excluded.weight, max_running = excluded.max_running, \
-     max_backlog = excluded.max_backlog, paused = excluded.paused, updated_at = excluded.updated_at"
+     max_backlog = excluded.max_backlog, paused = excluded.paused, updated_at = excluded.updated_at, \
+     request_limit = excluded.request_limit, request_period_ms = excluded.request_period_ms, \
+     suspended = excluded.suspended"
 );
 
 const CREATED: &str = "select created_at from tenant where id = ?1";

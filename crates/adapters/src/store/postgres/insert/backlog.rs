@@ -12,8 +12,8 @@ use super::{Batch, write};
 use crate::store::error::Fault;
 
 const LOCK: &str = "
-select id, max_backlog from tenant
-where id = any($1::int4[]) and max_backlog is not null
+select id, case when suspended then 0 else max_backlog end from tenant
+where id = any($1::int4[]) and (max_backlog is not null or suspended)
 order by id for no key update";
 
 /// Counts no further than the limit, whatever the backlog.

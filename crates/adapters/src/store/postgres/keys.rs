@@ -1,0 +1,115 @@
+//! API keys.
+
+use std::sync::{Arc, LazyLock};
+
+use async_trait::async_trait;
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, Row as _};
+use taskflow_application::ports::{KeyPage, KeyStore, KnownKey, StoreResult};
+use taskflow_domain::{ApiKey, KeyId, Timestamp};
+use uuid::Uuid;
+
+use super::unit::{detached, repeat};
+use super::{Inner, int};
+use crate::store::error::Fault;
+use crate::store::row::KeyRow;
+
+const CREATE: &str = "
+insert into api_key (id, name, tenant_id, scopes, digest, rate_limit, rate_period_ms, created_at, created_by,
+    expires_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+
+const REVOKE: &str = "update api_key set revoked_at = $2 where id = $1 and revoked_at is null";
+
+/// `least` leaves nulls out.
+const EXPIRE: &str = "update api_key set expires_at = least(expires_at, $2) where id = $1";
+
+const USED: &str = "
+update api_key k set last_used_at = greatest(k.last_used_at, u.at)
+from unnest($1::uuid[], $2::int8[]) u(id, at) where k.id = u.id";
+
+/// A statement that reads keys with the slugs of their tenants.
+fn select(rest: &str) -> String {
+    let columns = KeyRow::columns("k");
+    format!("select {columns}, t.slug from api_key k left join tenant t on t.id = k.tenant_id {rest}")
+}
+
+static FIND: LazyLock<String> = LazyLock::new(|| select("where k.id = any($1::uuid[])"));
+static LIST: LazyLock<String> =
+    LazyLock::new(|| select("where ($1::uuid is null or k.id < $1) order by k.id desc limit $2::int4"));
+static LIST_OF_TENANT: LazyLock<String> = LazyLock::new(|| {
+    select("where k.tenant_id = $3 and ($1::uuid is null or k.id < $1) order by k.id desc limit $2::int4")
+});
+
+/// The port over PostgreSQL.
+pub(super) struct PgKeys(pub(super) Arc<Inner>);
+
+fn known(row: &PgRow) -> StoreResult<KnownKey> {
+    let read = || Ok((KeyRow::read(row, 0)?, row.try_get::<Option<String>, _>(KeyRow::COLUMNS.len())?));
+    let (key, slug): (KeyRow, _) = read().map_err(|fault: sqlx::Error| Fault::from(fault))?;
+    key.known(slug.as_deref())
+}
+
+#[async_trait]
+impl KeyStore for PgKeys {
+    async fn create(&self, key: &KnownKey) -> StoreResult<()> {
+        let (inner, KnownKey { key, digest }) = (Arc::clone(&self.0), key.clone());
+        detached(async move {
+            let create = || {
+                sqlx::query(CREATE)
+                    .bind(key.id.0)
+                    .bind(&key.name)
+                    .bind(key.tenant.as_ref().map(|(id, _)| id.0))
+                    .bind(i16::from(key.scopes.bits()))
+                    .bind(digest.as_bytes().as_slice())
+                    .bind(key.rate.map(|rate| int(rate.limit)))
+                    .bind(key.rate.map(|rate| int(rate.period_ms)))
+                    .bind(key.created_at.micros())
+                    .bind(key.created_by.as_str())
+                    .bind(key.expires_at.map(Timestamp::micros))
+                    .execute(&inner.pool)
+            };
+            repeat(create).await.map(drop)
+        })
+        .await
+    }
+
+    async fn find(&self, ids: &[KeyId]) -> StoreResult<Vec<KnownKey>> {
+        let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+        let rows =
+            repeat(|| sqlx::query(AssertSqlSafe(FIND.as_str())).bind(&ids).fetch_all(&self.0.pool)).await?;
+        rows.iter().map(known).collect()
+    }
+
+    async fn list(&self, page: KeyPage) -> StoreResult<Vec<ApiKey>> {
+        let text = if page.tenant.is_some() { LIST_OF_TENANT.as_str() } else { LIST.as_str() };
+        let read = || {
+            let query =
+                sqlx::query(AssertSqlSafe(text)).bind(page.before.map(|id| id.0)).bind(int(page.limit));
+            match page.tenant {
+                Some(tenant) => query.bind(tenant.0).fetch_all(&self.0.pool),
+                None => query.fetch_all(&self.0.pool),
+            }
+        };
+        let rows = repeat(read).await?;
+        rows.iter().map(|row| known(row).map(|known| known.key)).collect()
+    }
+
+    async fn revoke(&self, id: KeyId, now: Timestamp) -> StoreResult<()> {
+        let revoke = || sqlx::query(REVOKE).bind(id.0).bind(now.micros()).execute(&self.0.pool);
+        repeat(revoke).await.map(drop)
+    }
+
+    async fn expire(&self, id: KeyId, end: Timestamp) -> StoreResult<()> {
+        let expire = || sqlx::query(EXPIRE).bind(id.0).bind(end.micros()).execute(&self.0.pool);
+        repeat(expire).await.map(drop)
+    }
+
+    async fn used(&self, uses: &[(KeyId, Timestamp)]) -> StoreResult<()> {
+        let mut uses = uses.to_vec();
+        // In the order of their ids, so that two processes do not wait for each other.
+        uses.sort_unstable();
+        let (ids, times): (Vec<Uuid>, Vec<i64>) = uses.iter().map(|(id, at)| (id.0, at.micros())).unzip();
+        repeat(|| sqlx::query(USED).bind(&ids).bind(&times).execute(&self.0.pool)).await.map(drop)
+    }
+}

@@ -1,0 +1,111 @@
+//! [`KeyStore`]: who may come in.
+
+use std::sync::LazyLock;
+
+use async_trait::async_trait;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Row as _};
+use taskflow_application::ports::{KeyPage, KeyStore, KnownKey, StoreResult};
+use taskflow_domain::{ApiKey, KeyId, Timestamp};
+
+use super::super::error::Fault;
+use super::super::row::KeyRow;
+use super::SqliteStore;
+
+fn select(rest: &str) -> String {
+    let columns = KeyRow::columns("k");
+    format!("select {columns}, t.slug from api_key k left join tenant t on t.id = k.tenant_id {rest}")
+}
+
+static FIND: LazyLock<String> = LazyLock::new(|| select("where k.id = ?1"));
+static LIST: LazyLock<String> = LazyLock::new(|| {
+    select("where (?1 is null or k.id < ?1) and (?3 is null or k.tenant_id = ?3) order by k.id desc limit ?2")
+});
+
+const CREATE: &str = "insert into api_key \
+      (id, name, tenant_id, scopes, digest, rate_limit, rate_period_ms, created_at, created_by, expires_at) \
+    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+
+const REVOKE: &str = "update api_key set revoked_at = ?2 where id = ?1 and revoked_at is null";
+
+const EXPIRE: &str = "update api_key set expires_at = min(coalesce(expires_at, ?2), ?2) where id = ?1";
+
+const USED: &str = "update api_key set last_used_at = max(coalesce(last_used_at, ?2), ?2) where id = ?1";
+
+fn known(row: &SqliteRow) -> StoreResult<KnownKey> {
+    let read = || Ok((KeyRow::read(row, 0)?, row.try_get::<Option<String>, _>(KeyRow::COLUMNS.len())?));
+    let (key, slug): (KeyRow, _) = read().map_err(|fault: sqlx::Error| Fault::from(fault))?;
+    key.known(slug.as_deref())
+}
+
+impl SqliteStore {
+    /// Runs `sql` for each key with its time.
+    async fn each(&self, sql: &'static str, keys: Vec<(KeyId, Timestamp)>) -> StoreResult<()> {
+        let work = self.shared.writer.run(move |tx| {
+            Box::pin(async move {
+                for (id, at) in keys {
+                    sqlx::query(sql).bind(id.0).bind(at.micros()).execute(&mut *tx).await?;
+                }
+                Ok(())
+            })
+        });
+        work.await
+    }
+}
+
+#[async_trait]
+impl KeyStore for SqliteStore {
+    async fn create(&self, key: &KnownKey) -> StoreResult<()> {
+        let KnownKey { key, digest } = key.clone();
+        let work = self.shared.writer.run(move |tx| {
+            Box::pin(async move {
+                sqlx::query(CREATE)
+                    .bind(key.id.0)
+                    .bind(key.name)
+                    .bind(key.tenant.map(|(id, _)| id.0))
+                    .bind(i16::from(key.scopes.bits()))
+                    .bind(digest.as_bytes().to_vec())
+                    .bind(key.rate.map(|rate| rate.limit))
+                    .bind(key.rate.map(|rate| rate.period_ms))
+                    .bind(key.created_at.micros())
+                    .bind(key.created_by.as_str().to_owned())
+                    .bind(key.expires_at.map(Timestamp::micros))
+                    .execute(tx)
+                    .await?;
+                Ok(())
+            })
+        });
+        work.await
+    }
+
+    async fn find(&self, ids: &[KeyId]) -> StoreResult<Vec<KnownKey>> {
+        let mut found = Vec::with_capacity(ids.len());
+        for id in ids {
+            let query = sqlx::query(AssertSqlSafe(FIND.as_str())).bind(id.0);
+            let row = query.fetch_optional(&self.shared.readers).await.map_err(Fault::from)?;
+            found.extend(row.as_ref().map(known).transpose()?);
+        }
+        Ok(found)
+    }
+
+    async fn list(&self, page: KeyPage) -> StoreResult<Vec<ApiKey>> {
+        let query = sqlx::query(AssertSqlSafe(LIST.as_str()))
+            .bind(page.before.map(|id| id.0))
+            .bind(page.limit)
+            .bind(page.tenant.map(|tenant| tenant.0));
+        let rows = query.fetch_all(&self.shared.readers).await.map_err(Fault::from)?;
+        rows.iter().map(|row| known(row).map(|known| known.key)).collect()
+    }
+
+    async fn revoke(&self, id: KeyId, now: Timestamp) -> StoreResult<()> {
+        self.each(REVOKE, vec![(id, now)]).await
+    }
+
+    async fn expire(&self, id: KeyId, end: Timestamp) -> StoreResult<()> {
+        self.each(EXPIRE, vec![(id, end)]).await
+    }
+
+    async fn used(&self, uses: &[(KeyId, Timestamp)]) -> StoreResult<()> {
+        self.each(USED, uses.to_vec()).await
+    }
+}

@@ -1,0 +1,51 @@
+//! API keys.
+
+use async_trait::async_trait;
+use taskflow_domain::{ApiKey, KeyId, TenantId, Timestamp};
+
+use super::StoreResult;
+use crate::access::Digest;
+
+/// A key with what is kept of its secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownKey {
+    /// The key.
+    pub key: ApiKey,
+    /// What is kept of its secret.
+    pub digest: Digest,
+}
+
+/// Which part of the list of keys, newest first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyPage {
+    /// Only keys of this tenant.
+    pub tenant: Option<TenantId>,
+    /// Only keys older than this one.
+    pub before: Option<KeyId>,
+    /// How many at most.
+    pub limit: u32,
+}
+
+/// API keys. They are kept after their end, because the audit names them.
+#[async_trait]
+pub trait KeyStore: Send + Sync {
+    /// Keeps a new key.
+    async fn create(&self, key: &KnownKey) -> StoreResult<()>;
+
+    /// Keys by id, live or not, as they stand now: what another process did is
+    /// seen as soon as its call has returned. Absent ones are left out.
+    async fn find(&self, ids: &[KeyId]) -> StoreResult<Vec<KnownKey>>;
+
+    /// Keys in falling order of their ids.
+    async fn list(&self, page: KeyPage) -> StoreResult<Vec<ApiKey>>;
+
+    /// Ends a key at `now`. One that was ended keeps its end.
+    async fn revoke(&self, id: KeyId, now: Timestamp) -> StoreResult<()>;
+
+    /// Has a key end by itself at `end`, or earlier if it already does.
+    async fn expire(&self, id: KeyId, end: Timestamp) -> StoreResult<()>;
+
+    /// Notes when keys were used. An earlier time than the one that is known
+    /// changes nothing.
+    async fn used(&self, uses: &[(KeyId, Timestamp)]) -> StoreResult<()>;
+}
