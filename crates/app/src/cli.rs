@@ -31,6 +31,7 @@ pub(crate) fn command() -> Command {
         .subcommand(Command::new("api").about("Runs the API alone; needs PostgreSQL"))
         .subcommand(Command::new("worker").about("Runs worker and scheduler alone; needs PostgreSQL"))
         .subcommand(Command::new("migrate").about("Brings the database's schema up to date, and ends"))
+        .subcommand(crate::commands::audit::command())
         .subcommand(crate::commands::bench::command())
         .subcommand(
             Command::new("config")
@@ -45,7 +46,7 @@ pub(crate) fn need(command: &str) -> Option<Need> {
         "up" => Some(Need::Listener),
         "api" => Some(Need::SharedListener),
         "worker" => Some(Need::SharedDatabase),
-        "migrate" | "bench" => Some(Need::Nothing),
+        "migrate" | "bench" | "audit" => Some(Need::Nothing),
         _ => None,
     }
 }

@@ -11,6 +11,7 @@ use taskflow_adapters::telemetry::{
     UPKEEP, WORKER_SLOTS,
 };
 use taskflow_application::World;
+use taskflow_application::access::Access;
 use taskflow_application::maintain::{Maintain, Step};
 use taskflow_application::meter;
 use taskflow_application::ports::{StoreError, StoreResult, Topic};
@@ -34,6 +35,9 @@ const PRUNE: Duration = Duration::from_mins(1);
 /// How often caches are compared with the truth: what a crash left half done waits so long at most.
 const SWEEP: Duration = Duration::from_secs(10);
 
+/// How often it is written away when keys were last used.
+const KEY_USES: Duration = Duration::from_secs(10);
+
 fn every(period: Duration) -> Rhythm {
     Rhythm { period, news: None }
 }
@@ -54,6 +58,15 @@ pub(crate) fn start_common(runner: &Runner, database: &Database, clock: &SystemC
     runner.start("upkeep", every(UPKEEP), move || {
         figures.upkeep();
         std::future::ready(Ok(Step::default()))
+    });
+}
+
+/// Writes away when keys were last used.
+pub(crate) fn start_key_uses(runner: &Runner, access: &Access) {
+    let access = access.clone();
+    runner.start("key_uses", every(KEY_USES), move || {
+        let access = access.clone();
+        async move { access.flush().await.map(|()| Step::default()) }
     });
 }
 

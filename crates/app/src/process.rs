@@ -89,7 +89,7 @@ impl Process {
             loops::start_engine(&runner, &self.engine.world, Arc::new(maintain), lease_ms);
         }
         let listener = self.listener.take();
-        let server = self.server(listener);
+        let server = self.server(&runner, listener);
         let worker = async {
             // Without its worker this process is of no use.
             self.worker(&runner).await.inspect_err(|_| self.stop.cancel())
@@ -102,13 +102,14 @@ impl Process {
         worked
     }
 
-    async fn server(&self, listener: Option<TcpListener>) {
+    async fn server(&self, runner: &Runner, listener: Option<TcpListener>) {
         let Some(listener) = listener else { return };
         let address = listener.local_addr().map(|address| address.to_string()).unwrap_or_default();
         tracing::info!(http.listen = address, "listening");
         let drain = self.config.shutdown.min(LONGEST_REQUESTS);
         let limits = ServerLimits { drain, ..ServerLimits::default() };
         let state = self.engine.api(&self.config, &self.figures, &self.stop);
+        loops::start_key_uses(runner, &state.access);
         let router = if self.parts.api { rest::router(state) } else { rest::health_router(state) };
         server::serve(listener, router, limits, self.stop.clone()).await;
     }

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod api;
+pub(crate) mod audit;
 pub(crate) mod bench;
 pub(crate) mod config;
 mod migrate;
@@ -18,6 +19,7 @@ pub(crate) async fn run(name: &str, config: Config, matches: &ArgMatches) -> Res
         "up" => up::run(config).await,
         "api" => api::run(config).await,
         "worker" => worker::run(config).await,
+        "audit" => audit::run(&config, matches).await,
         "bench" => bench::run(&config, matches).await,
         "migrate" => migrate::run(&config).await,
         _ => anyhow::bail!("there is no command {name}"),
