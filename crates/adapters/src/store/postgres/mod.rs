@@ -14,6 +14,8 @@ mod claim;
 mod commit;
 mod connect;
 mod depth;
+mod events;
+mod fire;
 mod insert;
 mod jobs;
 mod keys;
@@ -25,6 +27,7 @@ mod promote;
 mod prune;
 mod queues;
 mod reader;
+mod rules;
 mod sweep;
 mod tenants;
 mod unit;
@@ -90,8 +93,8 @@ impl PostgresStore {
             workers: Arc::new(workers::PgWorkers(Arc::clone(&self.inner))),
             keys: Arc::new(keys::PgKeys(Arc::clone(&self.inner))),
             audit: Arc::new(audit::PgAudit(Arc::clone(&self.inner))),
-            rules: taskflow_application::memory::MemoryStore::stores().rules,
-            events: taskflow_application::memory::MemoryStore::stores().events,
+            rules: Arc::new(rules::PgRules(Arc::clone(&self.inner))),
+            events: Arc::new(events::PgEvents(Arc::clone(&self.inner))),
         }
     }
 

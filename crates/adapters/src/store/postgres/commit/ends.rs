@@ -44,6 +44,11 @@ told as (
     select tenant_id, job_id, number, worker_id, token, started_at, at, outcome,
         error_kind, error_message, result, state, reason, started_seq, ended_seq
     from gone),
+watched as (
+    insert into event_pending (tenant_id, job_id, seq, state, at, held_until)
+    select g.tenant_id, g.job_id, g.ended_seq, g.state, g.at, 0
+    from gone g
+    where exists (select 1 from rule_watch w where w.tenant_id = g.tenant_id and w.state = g.state)),
 share as materialized (
     select g.state, g.n, l.queue_id, l.tenant_slot, l.queue_slot, q.capped
     from (select lane_id, state, count(*)::int4 n from gone group by 1, 2) g

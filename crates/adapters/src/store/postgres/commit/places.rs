@@ -36,6 +36,12 @@ ended as (
     select tenant_id, job_id, lane_id, kind_id, state, reason, since,
         attempt, spent, lost, interrupted, snoozed, seq
     from place where state > 4),
+watched as (
+    insert into event_pending (tenant_id, job_id, seq, state, at, held_until)
+    select p.tenant_id, p.job_id, p.seq, p.state, p.since, 0
+    from place p
+    where p.state > 4
+        and exists (select 1 from rule_watch w where w.tenant_id = p.tenant_id and w.state = p.state)),
 told as (
     insert into attempt (tenant_id, job_id, number, worker_id, token, started_at, finished_at, outcome,
         error_kind, error_message, result, then_state, next_run_at, reason, started_seq, ended_seq)

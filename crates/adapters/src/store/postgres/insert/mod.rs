@@ -47,8 +47,18 @@ struct Owner {
     fingerprint: Vec<u8>,
 }
 
-impl Batch {
-    async fn new(inner: &Arc<Inner>, jobs: Vec<NewJob>) -> StoreResult<Self> {
+/// Jobs with the ids of their surroundings, which come into being outside of
+/// the transaction that writes the jobs.
+pub(super) struct Prepared {
+    jobs: Vec<NewJob>,
+    queues: Vec<i32>,
+    kinds: Vec<i32>,
+    lanes: Vec<i32>,
+}
+
+impl Prepared {
+    /// Sees to it that the queues, kinds and lanes of the jobs exist.
+    pub(super) async fn new(inner: &Arc<Inner>, jobs: Vec<NewJob>) -> StoreResult<Self> {
         let queue_names: Vec<_> = jobs.iter().map(|job| job.spec.queue.clone()).collect();
         let kind_names: Vec<_> = jobs.iter().map(|job| job.spec.kind.clone()).collect();
         inner.ensure_queues(&queue_names).await?;
@@ -66,8 +76,80 @@ impl Batch {
             })
             .collect();
         let lanes = inner.ensure_lanes(&keys).await?;
-        let (written, doubles) = split(&jobs);
-        Ok(Self { jobs, queues, kinds, lanes, written, doubles })
+        Ok(Self { jobs, queues, kinds, lanes })
+    }
+
+    fn batch(self) -> Batch {
+        let (written, doubles) = split(&self.jobs);
+        let Self { jobs, queues, kinds, lanes } = self;
+        Batch { jobs, queues, kinds, lanes, written, doubles }
+    }
+
+    /// The jobs at `chosen`, by themselves.
+    fn pick(&self, chosen: &[usize]) -> Fill {
+        let ids = |of: &[i32]| chosen.iter().map(|&at| of[at]).collect();
+        let picked = Self {
+            jobs: chosen.iter().map(|&at| self.jobs[at].clone()).collect(),
+            queues: ids(&self.queues),
+            kinds: ids(&self.kinds),
+            lanes: ids(&self.lanes),
+        };
+        Fill { batch: picked.batch(), atomic: true }
+    }
+
+    /// Inserts groups of jobs within a transaction, each group whole or not at
+    /// all. The answers stand in the order of the groups.
+    pub(super) async fn insert_groups(
+        &self,
+        connection: &mut PgConnection,
+        groups: &[Vec<usize>],
+    ) -> Result<Vec<Vec<Inserted>>, Fault> {
+        let all: Vec<usize> = groups.iter().flatten().copied().collect();
+        if all.is_empty() {
+            return Ok(groups.iter().map(|_| Vec::new()).collect());
+        }
+        let together = self.pick(&all);
+        if together.batch.doubles.is_empty() {
+            if let Some(answers) = together.insert_whole(connection).await?.good() {
+                let mut answers = answers.into_iter();
+                return Ok(groups.iter().map(|group| answers.by_ref().take(group.len()).collect()).collect());
+            }
+        }
+        let mut answers = Vec::with_capacity(groups.len());
+        for group in groups {
+            answers.push(if group.is_empty() {
+                Vec::new()
+            } else {
+                self.pick(group).insert_whole(connection).await?.answers
+            });
+        }
+        Ok(answers)
+    }
+
+    /// The lanes that the jobs at these places wait in, of those that are due.
+    pub(super) fn due_lanes(&self, inserted: impl Iterator<Item = (usize, Inserted)>) -> Vec<i32> {
+        let due = inserted.filter(|(at, answer)| {
+            *answer == Inserted::New && self.jobs[*at].standing.state() == JobState::Pending
+        });
+        due.map(|(at, _)| self.lanes[at]).collect()
+    }
+}
+
+/// What became of jobs that are inserted whole or not at all.
+struct Whole {
+    answers: Vec<Inserted>,
+    inserted: bool,
+}
+
+impl Whole {
+    fn good(self) -> Option<Vec<Inserted>> {
+        self.inserted.then_some(self.answers)
+    }
+}
+
+impl Batch {
+    async fn new(inner: &Arc<Inner>, jobs: Vec<NewJob>) -> StoreResult<Self> {
+        Ok(Prepared::new(inner, jobs).await?.batch())
     }
 
     fn key(&self, at: usize) -> Option<Key> {
@@ -158,6 +240,34 @@ impl Unit for Fill {
 }
 
 impl Fill {
+    /// Writes the batch, or nothing if a job of it cannot be made. A key that is
+    /// taken in the very moment of the write is answered all the same.
+    async fn insert_whole(&self, connection: &mut PgConnection) -> Result<Whole, Fault> {
+        let batch = &self.batch;
+        let mut answers = vec![Inserted::New; batch.jobs.len()];
+        let admitted = backlog::admit(connection, batch, &mut answers).await?;
+        let keyed: Vec<usize> = admitted.iter().copied().filter(|&at| batch.key(at).is_some()).collect();
+        let owners = if keyed.is_empty() {
+            HashMap::new()
+        } else {
+            write::owners(connection, batch, &keyed).await?
+        };
+        for &at in &keyed {
+            if let Some(owner) = batch.key(at).and_then(|key| owners.get(&key)) {
+                answers[at] = batch.same_request(at, owner);
+            }
+        }
+        if !answers.iter().all(is_good) {
+            return Ok(Whole { answers, inserted: false });
+        }
+        let mut lost = Vec::new();
+        for chunk in admitted.chunks(CHUNK) {
+            lost.extend(write(connection, batch, chunk, &[]).await?.unwrap_or_default());
+        }
+        self.answer_lost(connection, lost, &mut answers).await?;
+        Ok(Whole { answers, inserted: true })
+    }
+
     /// Writes the batch in a statement that commits by itself. `None` says that a
     /// tenant has a limit on its backlog and nothing was written.
     async fn in_one_statement(&self, inner: &Inner) -> StoreResult<Option<Vec<Inserted>>> {

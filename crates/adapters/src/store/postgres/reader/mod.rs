@@ -90,7 +90,7 @@ impl JobReader for PgReader {
 
 /// Runs a statement that only reads. A connection that broke while it lay idle
 /// shows it here, and another one is tried.
-async fn read<T, F>(pool: &PgPool, mut attempt: impl FnMut() -> F) -> StoreResult<T>
+pub(super) async fn read<T, F>(pool: &PgPool, mut attempt: impl FnMut() -> F) -> StoreResult<T>
 where
     F: Future<Output = sqlx::Result<T>>,
 {

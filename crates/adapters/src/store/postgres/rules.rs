@@ -1,0 +1,395 @@
+//! Rules, and looking at what they came to. Firing is [`fire`]'s.
+
+use std::sync::{Arc, LazyLock};
+
+use async_trait::async_trait;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::{AssertSqlSafe, PgConnection, Postgres};
+use taskflow_application::ports::{
+    DueRules, FanOut, Fire, Fired, FiringCount, FiringPage, RulePage, RulePut, RuleStore, SealedSecret,
+    StoreResult,
+};
+use taskflow_domain::{
+    Actor, CorrelationId, Firing, FiringId, FiringOutcome, JobId, Rule, RuleId, TenantId, Timestamp,
+};
+use uuid::Uuid;
+
+use super::reader::read;
+use super::unit::{End, Unit, repeat, transact_detached};
+use super::{Inner, count, fire, int, rejected};
+use crate::store::error::{Fault, from_sqlx};
+use crate::store::row::{FiringRow, RuleRow, document_text, ids_from_text, watched, webhook_key};
+
+/// The port over PostgreSQL.
+pub(super) struct PgRules(pub(super) Arc<Inner>);
+
+fn rules(rest: &str) -> String {
+    format!("select {} {rest}", RuleRow::columns("r"))
+}
+
+fn firings(rest: &str) -> String {
+    format!("select {} {rest}", FiringRow::columns("f"))
+}
+
+macro_rules! sql {
+    ($($name:ident = $make:ident($text:literal);)*) => {
+        $(static $name: LazyLock<String> = LazyLock::new(|| $make($text));)*
+    };
+}
+
+sql! {
+    GET = rules("from rule r where r.tenant_id = $1 and r.id = $2 and r.deleted_at is null");
+    LIST = rules("from rule r where r.tenant_id = $1 and r.deleted_at is null
+        and ($2::uuid is null or r.id > $2) order by r.id limit $3::int4");
+    BY_KEY = rules("from rule r where r.webhook_key = $1 and r.deleted_at is null");
+    DUE = rules("from rule r where r.next_at is not null and r.enabled and r.deleted_at is null
+        and r.next_at <= $1 order by r.next_at, r.id limit $2::int4");
+    WAITING = rules("from rule r where r.queued_at is not null and r.enabled and r.deleted_at is null
+        order by r.queued_at, r.id limit $1::int4");
+    LISTENING = rules("from rule r where r.tenant_id = $1 and r.trigger_kind = 2 and r.enabled
+        and r.deleted_at is null order by r.id");
+    FIRINGS = firings("from firing f where f.rule_id = $1 and f.rule_tenant_id = $2
+        and ($3::uuid is null or f.id < $3) and ($4::int2 is null or f.outcome = $4)
+        order by f.id desc limit $5::int4");
+    FIRINGS_OF = firings("from firing f where f.rule_id = $1 and f.key = $2 order by f.id");
+    FIRING = firings("from firing f where f.tenant_id = $1 and f.id = $2");
+    BY_CAUSE = firings("from firing f where f.tenant_id = $1 and f.correlation_id = $2
+        order by f.id limit $3::int4");
+}
+
+/// The cursor that stands first after those that were taken.
+const NEXT: &str = "
+select next_at from rule where next_at is not null and enabled and deleted_at is null
+order by next_at, id limit 1 offset $1";
+
+const SECRETS: &str =
+    "select slot, sealed, expires_at from rule_secret where tenant_id = $1 and rule_id = $2 order by slot";
+
+/// The jobs of the latest FIRED firing of each rule and tenant.
+const LATEST: &str = "
+select coalesce(f.jobs, '[]')
+from unnest($1::uuid[], $2::int4[]) with ordinality g(rule_id, tenant_id, n)
+left join lateral (
+    select jobs from firing f where f.rule_id = g.rule_id and f.tenant_id = g.tenant_id and f.outcome = 0
+    order by f.id desc limit 1) f on true
+order by g.n";
+
+/// Of these jobs, those that have not ended.
+const UNFINISHED: &str = "
+select g.n, g.job_id
+from unnest($1::int4[], $2::int4[], $3::uuid[]) g(n, tenant_id, job_id)
+where exists (select 1 from job j where j.tenant_id = g.tenant_id and j.id = g.job_id)
+    and not exists (select 1 from finished f where f.tenant_id = g.tenant_id and f.job_id = g.job_id)";
+
+const COUNTS: &str =
+    "select outcome, reason, n from rule_stat where tenant_id = $1 and rule_id = $2 order by outcome, reason";
+
+/// The latest FIRED firing of a rule for a tenant says what runs of it, so it stays.
+const PRUNE: &str = "
+delete from firing f using (
+    select f.tenant_id, f.id from firing f where f.at < $1
+        and (f.outcome <> 0 or exists (select 1 from firing l where l.rule_id = f.rule_id
+            and l.tenant_id = f.tenant_id and l.outcome = 0 and l.id > f.id))
+    order by f.at limit $2::int4) old
+where f.tenant_id = old.tenant_id and f.id = old.id";
+
+const PRUNE_FAN_OUTS: &str =
+    "delete from fan_out where id in (select id from fan_out where done and at < $1 limit $2::int4)";
+
+type Query = sqlx::query::Query<'static, Postgres, PgArguments>;
+
+fn query(sql: &'static LazyLock<String>) -> Query {
+    sqlx::query(AssertSqlSafe(sql.as_str()))
+}
+
+fn read_rules(rows: &[PgRow]) -> StoreResult<Vec<Rule>> {
+    rows.iter().map(|row| RuleRow::read(row, 0).map_err(|fault| from_sqlx(&fault))?.rule()).collect()
+}
+
+fn read_firings(rows: &[PgRow]) -> StoreResult<Vec<Firing>> {
+    rows.iter().map(|row| FiringRow::read(row, 0).map_err(|fault| from_sqlx(&fault))?.firing()).collect()
+}
+
+impl PgRules {
+    async fn look(&self, make: impl Fn() -> Query) -> StoreResult<Vec<PgRow>> {
+        read(&self.0.pool, || make().fetch_all(&self.0.pool)).await
+    }
+}
+
+#[async_trait]
+impl RuleStore for PgRules {
+    async fn put(
+        &self,
+        rule: &Rule,
+        secrets: Option<&[SealedSecret]>,
+        actor: &Actor,
+    ) -> StoreResult<RulePut> {
+        let put = Put { rule: rule.clone(), secrets: secrets.map(<[_]>::to_vec), actor: actor.clone() };
+        transact_detached(&self.0.pool, put).await
+    }
+
+    async fn get(&self, tenant: TenantId, rule: RuleId) -> StoreResult<Option<Rule>> {
+        Ok(read_rules(&self.look(|| query(&GET).bind(tenant.0).bind(rule.0)).await?)?.pop())
+    }
+
+    async fn list(&self, tenant: TenantId, page: RulePage) -> StoreResult<Vec<Rule>> {
+        let after = page.after.map(|after| after.0);
+        read_rules(&self.look(|| query(&LIST).bind(tenant.0).bind(after).bind(int(page.limit))).await?)
+    }
+
+    async fn delete(&self, tenant: TenantId, rule: RuleId, now: Timestamp) -> StoreResult<bool> {
+        transact_detached(&self.0.pool, Delete { tenant, rule, now }).await
+    }
+
+    async fn by_webhook_key(&self, key: &str) -> StoreResult<Option<Rule>> {
+        Ok(read_rules(&self.look(|| query(&BY_KEY).bind(key.to_owned())).await?)?.pop())
+    }
+
+    async fn secrets(&self, tenant: TenantId, rule: RuleId) -> StoreResult<Vec<SealedSecret>> {
+        let rows: Vec<(i16, Vec<u8>, Option<i64>)> = read(&self.0.pool, || {
+            sqlx::query_as(SECRETS).bind(tenant.0).bind(rule.0).fetch_all(&self.0.pool)
+        })
+        .await?;
+        let secret = |(slot, sealed, expires_at): (i16, _, Option<i64>)| SealedSecret {
+            slot: u8::try_from(slot).unwrap_or_default(),
+            sealed,
+            expires_at: expires_at.map(Timestamp::from_micros),
+        };
+        Ok(rows.into_iter().map(secret).collect())
+    }
+
+    async fn due(&self, now: Timestamp, limit: u32) -> StoreResult<DueRules> {
+        let rows = self.look(|| query(&DUE).bind(now.micros()).bind(int(limit))).await?;
+        let rules = read_rules(&rows)?;
+        let seen = i64::try_from(rules.len()).unwrap_or(i64::MAX);
+        let next: Option<i64> =
+            read(&self.0.pool, || sqlx::query_scalar(NEXT).bind(seen).fetch_optional(&self.0.pool)).await?;
+        Ok(DueRules { rules, next: next.map(Timestamp::from_micros) })
+    }
+
+    async fn waiting(&self, limit: u32) -> StoreResult<Vec<Rule>> {
+        read_rules(&self.look(|| query(&WAITING).bind(int(limit))).await?)
+    }
+
+    async fn listening(&self, tenant: TenantId) -> StoreResult<Vec<Rule>> {
+        read_rules(&self.look(|| query(&LISTENING).bind(tenant.0)).await?)
+    }
+
+    async fn fire(&self, fires: Vec<Fire>) -> StoreResult<Vec<Fired>> {
+        fire::fire(&self.0, fires).await
+    }
+
+    async fn unfinished(&self, of: &[(RuleId, TenantId)]) -> StoreResult<Vec<Vec<JobId>>> {
+        let (rules, tenants): (Vec<Uuid>, Vec<i32>) =
+            of.iter().map(|(rule, tenant)| (rule.0, tenant.0)).unzip();
+        let latest: Vec<String> = read(&self.0.pool, || {
+            sqlx::query_scalar(LATEST).bind(&rules).bind(&tenants).fetch_all(&self.0.pool)
+        })
+        .await?;
+        let (mut places, mut owners, mut jobs) = (Vec::new(), Vec::new(), Vec::new());
+        for (at, text) in latest.iter().enumerate() {
+            for job in ids_from_text(text).map_err(|fault| rejected(fault.to_string()))? {
+                places.push(i32::try_from(at).unwrap_or(i32::MAX));
+                owners.push(tenants[at]);
+                jobs.push(job.0);
+            }
+        }
+        let mut unfinished = vec![Vec::new(); of.len()];
+        if !jobs.is_empty() {
+            let rows: Vec<(i32, Uuid)> = read(&self.0.pool, || {
+                sqlx::query_as(UNFINISHED).bind(&places).bind(&owners).bind(&jobs).fetch_all(&self.0.pool)
+            })
+            .await?;
+            for (at, job) in rows {
+                if let Some(of) = usize::try_from(at).ok().and_then(|at| unfinished.get_mut(at)) {
+                    of.push(JobId(job));
+                }
+            }
+        }
+        Ok(unfinished)
+    }
+
+    async fn fan_outs(&self, now: Timestamp, until: Timestamp, limit: u32) -> StoreResult<Vec<FanOut>> {
+        fire::take_fan_outs(&self.0, now, until, limit).await
+    }
+
+    async fn firings(&self, tenant: TenantId, rule: RuleId, page: FiringPage) -> StoreResult<Vec<Firing>> {
+        let rows = self.look(|| {
+            query(&FIRINGS)
+                .bind(rule.0)
+                .bind(tenant.0)
+                .bind(page.before.map(|before| before.0))
+                .bind(page.outcome.map(FiringOutcome::code))
+                .bind(int(page.limit))
+        });
+        read_firings(&rows.await?)
+    }
+
+    async fn firings_of(&self, rule: RuleId, key: &str) -> StoreResult<Vec<Firing>> {
+        read_firings(&self.look(|| query(&FIRINGS_OF).bind(rule.0).bind(key.to_owned())).await?)
+    }
+
+    async fn firing(&self, tenant: TenantId, firing: FiringId) -> StoreResult<Option<Firing>> {
+        Ok(read_firings(&self.look(|| query(&FIRING).bind(tenant.0).bind(firing.0)).await?)?.pop())
+    }
+
+    async fn firings_by_cause(
+        &self,
+        tenant: TenantId,
+        cause: CorrelationId,
+        limit: u32,
+    ) -> StoreResult<Vec<Firing>> {
+        let rows = self.look(|| query(&BY_CAUSE).bind(tenant.0).bind(cause.0).bind(int(limit)));
+        read_firings(&rows.await?)
+    }
+
+    async fn counts(&self, tenant: TenantId, rule: RuleId) -> StoreResult<Vec<FiringCount>> {
+        let rows: Vec<(i16, String, i64)> = read(&self.0.pool, || {
+            sqlx::query_as(COUNTS).bind(tenant.0).bind(rule.0).fetch_all(&self.0.pool)
+        })
+        .await?;
+        let count = |(code, reason, n): (i16, String, i64)| {
+            let outcome =
+                FiringOutcome::from_code(code).ok_or_else(|| rejected(format!("{code} is no outcome")))?;
+            let reason = (!reason.is_empty()).then_some(reason);
+            Ok(FiringCount { outcome, reason, count: u64::try_from(n).unwrap_or_default() })
+        };
+        rows.into_iter().map(count).collect()
+    }
+
+    async fn prune_firings(&self, before: Timestamp, limit: u32) -> StoreResult<u32> {
+        let run = |sql| repeat(move || sqlx::query(sql).bind(before.micros()).bind(int(limit)).execute(&self.0.pool));
+        let gone = run(PRUNE).await?;
+        run(PRUNE_FAN_OUTS).await?;
+        Ok(count(gone.rows_affected()))
+    }
+}
+
+const INSERT: &str = "
+insert into rule (tenant_id, id, name, enabled, mode, revision, body, trigger_kind, webhook_key, next_at, queued_at,
+    created_at, updated_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) on conflict do nothing";
+
+const UPDATE: &str = "
+update rule set name = $3, enabled = $4, mode = $5, revision = $6, body = $7, trigger_kind = $8, webhook_key = $9,
+    next_at = $10, queued_at = $11, updated_at = greatest($12::int8, $13)
+where tenant_id = $1 and id = $2 and revision = $6 - 1 and deleted_at is null";
+
+const KEY_OWNER: &str = "select 1 from rule where webhook_key = $1 and deleted_at is null and id <> $2";
+
+const REVISION: &str = "
+insert into rule_revision (tenant_id, rule_id, revision, enabled, mode, body, actor, at)
+values ($1, $2, $3, $4, $5, $6, $7, $8)";
+
+const WATCH: &str = "insert into rule_watch (tenant_id, state, rule_id) select $1, s, $2 from unnest($3::int2[]) s";
+const UNWATCH: &str = "delete from rule_watch where tenant_id = $1 and rule_id = $2";
+const NO_SECRETS: &str = "delete from rule_secret where tenant_id = $1 and rule_id = $2";
+const SECRET: &str =
+    "insert into rule_secret (tenant_id, rule_id, slot, sealed, expires_at) values ($1, $2, $3, $4, $5)";
+const DELETE: &str = "
+update rule set deleted_at = $3, enabled = false, next_at = null, queued_at = null
+where tenant_id = $1 and id = $2 and deleted_at is null";
+
+struct Put {
+    rule: Rule,
+    secrets: Option<Vec<SealedSecret>>,
+    actor: Actor,
+}
+
+impl Unit for Put {
+    type Output = RulePut;
+
+    async fn run(&self, connection: &mut PgConnection) -> Result<End<RulePut>, Fault> {
+        let rule = &self.rule;
+        let key = webhook_key(rule);
+        if let Some(key) = key {
+            // Whoever wants the same key waits here for the end of the other.
+            sqlx::query("select pg_advisory_xact_lock(hashtextextended($1, 7598263487))")
+                .bind(key)
+                .execute(&mut *connection)
+                .await?;
+            let owner = sqlx::query(KEY_OWNER).bind(key).bind(rule.id.0).fetch_optional(&mut *connection).await?;
+            if owner.is_some() {
+                return Ok(End::Undo(RulePut::KeyTaken));
+            }
+        }
+        let body = document_text(rule)?;
+        let written = sqlx::query(if rule.revision == 1 { INSERT } else { UPDATE })
+            .bind(rule.tenant.0)
+            .bind(rule.id.0)
+            .bind(&rule.document.name)
+            .bind(rule.enabled)
+            .bind(rule.mode.code())
+            .bind(int(rule.revision))
+            .bind(&body)
+            .bind(rule.document.trigger.kind().code())
+            .bind(key)
+            .bind(rule.next_at.map(Timestamp::micros))
+            .bind(rule.queued_at.map(Timestamp::micros))
+            .bind(rule.created_at.micros())
+            .bind(rule.updated_at.micros())
+            .execute(&mut *connection)
+            .await?;
+        if written.rows_affected() == 0 {
+            return Ok(End::Undo(RulePut::Conflict));
+        }
+        self.belongings(connection, &body).await?;
+        Ok(End::Commit(RulePut::Done))
+    }
+}
+
+impl Put {
+    /// The revision, what the rule listens to, and its secrets.
+    async fn belongings(&self, connection: &mut PgConnection, body: &str) -> Result<(), Fault> {
+        let rule = &self.rule;
+        sqlx::query(REVISION)
+            .bind(rule.tenant.0)
+            .bind(rule.id.0)
+            .bind(int(rule.revision))
+            .bind(rule.enabled)
+            .bind(rule.mode.code())
+            .bind(body)
+            .bind(self.actor.as_str())
+            .bind(rule.updated_at.micros())
+            .execute(&mut *connection)
+            .await?;
+        sqlx::query(UNWATCH).bind(rule.tenant.0).bind(rule.id.0).execute(&mut *connection).await?;
+        let states = watched(rule);
+        if !states.is_empty() {
+            let query = sqlx::query(WATCH).bind(rule.tenant.0).bind(rule.id.0).bind(states);
+            query.execute(&mut *connection).await?;
+        }
+        let Some(secrets) = &self.secrets else { return Ok(()) };
+        sqlx::query(NO_SECRETS).bind(rule.tenant.0).bind(rule.id.0).execute(&mut *connection).await?;
+        for secret in secrets {
+            sqlx::query(SECRET)
+                .bind(rule.tenant.0)
+                .bind(rule.id.0)
+                .bind(i16::from(secret.slot))
+                .bind(&secret.sealed)
+                .bind(secret.expires_at.map(Timestamp::micros))
+                .execute(&mut *connection)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+struct Delete {
+    tenant: TenantId,
+    rule: RuleId,
+    now: Timestamp,
+}
+
+impl Unit for Delete {
+    type Output = bool;
+
+    async fn run(&self, connection: &mut PgConnection) -> Result<End<bool>, Fault> {
+        let query = sqlx::query(DELETE).bind(self.tenant.0).bind(self.rule.0).bind(self.now.micros());
+        let gone = query.execute(&mut *connection).await?;
+        for sql in [UNWATCH, NO_SECRETS] {
+            sqlx::query(sql).bind(self.tenant.0).bind(self.rule.0).execute(&mut *connection).await?;
+        }
+        Ok(End::Commit(gone.rows_affected() == 1))
+    }
+}
