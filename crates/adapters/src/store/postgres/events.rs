@@ -190,8 +190,8 @@ impl EventStore for PgEvents {
     }
 
     async fn prune(&self, before: Timestamp, limit: u32) -> StoreResult<u32> {
-        let gone =
-            repeat(|| sqlx::query(PRUNE).bind(before.micros()).bind(int(limit)).execute(&self.0.pool)).await?;
+        let gone = repeat(|| sqlx::query(PRUNE).bind(before.micros()).bind(int(limit)).execute(&self.0.pool))
+            .await?;
         Ok(count(gone.rows_affected()))
     }
 }

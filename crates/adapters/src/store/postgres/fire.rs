@@ -359,8 +359,7 @@ pub(super) async fn take_fan_outs(
     let inner = Arc::clone(inner);
     detached(async move {
         // An idle engine asks often, and mostly there is none.
-        let any =
-            repeat(|| sqlx::query_scalar::<_, Uuid>(ANY_FAN_OUT).fetch_optional(&inner.pool)).await?;
+        let any = repeat(|| sqlx::query_scalar::<_, Uuid>(ANY_FAN_OUT).fetch_optional(&inner.pool)).await?;
         if any.is_none() {
             return Ok(Vec::new());
         }

@@ -244,10 +244,9 @@ impl RuleStore for PgRules {
     }
 
     async fn counts(&self, tenant: TenantId, rule: RuleId) -> StoreResult<Vec<FiringCount>> {
-        let rows: Vec<(i16, String, i64)> = read(&self.0.pool, || {
-            sqlx::query_as(COUNTS).bind(tenant.0).bind(rule.0).fetch_all(&self.0.pool)
-        })
-        .await?;
+        let rows: Vec<(i16, String, i64)> =
+            read(&self.0.pool, || sqlx::query_as(COUNTS).bind(tenant.0).bind(rule.0).fetch_all(&self.0.pool))
+                .await?;
         let count = |(code, reason, n): (i16, String, i64)| {
             let outcome =
                 FiringOutcome::from_code(code).ok_or_else(|| rejected(format!("{code} is no outcome")))?;
@@ -258,7 +257,9 @@ impl RuleStore for PgRules {
     }
 
     async fn prune_firings(&self, before: Timestamp, limit: u32) -> StoreResult<u32> {
-        let run = |sql| repeat(move || sqlx::query(sql).bind(before.micros()).bind(int(limit)).execute(&self.0.pool));
+        let run = |sql| {
+            repeat(move || sqlx::query(sql).bind(before.micros()).bind(int(limit)).execute(&self.0.pool))
+        };
         let gone = run(PRUNE).await?;
         run(PRUNE_FAN_OUTS).await?;
         Ok(count(gone.rows_affected()))
@@ -281,7 +282,8 @@ const REVISION: &str = "
 insert into rule_revision (tenant_id, rule_id, revision, enabled, mode, body, actor, at)
 values ($1, $2, $3, $4, $5, $6, $7, $8)";
 
-const WATCH: &str = "insert into rule_watch (tenant_id, state, rule_id) select $1, s, $2 from unnest($3::int2[]) s";
+const WATCH: &str =
+    "insert into rule_watch (tenant_id, state, rule_id) select $1, s, $2 from unnest($3::int2[]) s";
 const UNWATCH: &str = "delete from rule_watch where tenant_id = $1 and rule_id = $2";
 const NO_SECRETS: &str = "delete from rule_secret where tenant_id = $1 and rule_id = $2";
 const SECRET: &str =
@@ -308,7 +310,8 @@ impl Unit for Put {
                 .bind(key)
                 .execute(&mut *connection)
                 .await?;
-            let owner = sqlx::query(KEY_OWNER).bind(key).bind(rule.id.0).fetch_optional(&mut *connection).await?;
+            let owner =
+                sqlx::query(KEY_OWNER).bind(key).bind(rule.id.0).fetch_optional(&mut *connection).await?;
             if owner.is_some() {
                 return Ok(End::Undo(RulePut::KeyTaken));
             }

@@ -247,11 +247,8 @@ impl Fill {
         let mut answers = vec![Inserted::New; batch.jobs.len()];
         let admitted = backlog::admit(connection, batch, &mut answers).await?;
         let keyed: Vec<usize> = admitted.iter().copied().filter(|&at| batch.key(at).is_some()).collect();
-        let owners = if keyed.is_empty() {
-            HashMap::new()
-        } else {
-            write::owners(connection, batch, &keyed).await?
-        };
+        let owners =
+            if keyed.is_empty() { HashMap::new() } else { write::owners(connection, batch, &keyed).await? };
         for &at in &keyed {
             if let Some(owner) = batch.key(at).and_then(|key| owners.get(&key)) {
                 answers[at] = batch.same_request(at, owner);
