@@ -8,10 +8,13 @@
 mod access;
 mod admin;
 mod attempt;
+mod firing;
+mod inbound;
 mod job;
 mod page;
 mod problem;
 mod request;
+mod rule;
 mod schema;
 mod time;
 mod work;
@@ -19,16 +22,29 @@ mod work;
 pub use access::{ApiKey, ApiKeyRequest, AuditEntry, MadeApiKey, RotateRequest};
 pub use admin::{Pause, PauseRequest, Queue, QueueCounts, QueueRequest, Rate, Tenant, TenantRequest, Worker};
 pub use attempt::{Attempt, AttemptError, AttemptOutcome, JobEvent};
+pub use firing::{
+    Firing, FiringCount, FiringItems, Rule, RuleStats, ScheduleEntry, ScheduleList, SimulateAnswer,
+    SimulateRequest, TriggerRequest,
+};
+pub use inbound::{
+    CloudEvent, DeliveryAnswer, DeliveryList, EventReceipt, EventReceipts, InboundEvent, PulseAnswer,
+    PulseRequest, Trace, TraceNode,
+};
 pub use job::{
     Builtin, HttpMethod, Job, JobPriority, JobState, JobTarget, Progress, RetryJitter, RetryPolicy,
     RetryStrategy,
 };
 pub use page::{
-    ApiKeyList, AttemptList, AuditList, EventList, JobItems, JobList, QueueList, TenantList, WorkerList,
+    ApiKeyList, AttemptList, AuditList, EventList, FiringList, JobItems, JobList, QueueList, RuleList,
+    TenantList, WorkerList,
 };
 pub use problem::{Problem, ProblemError, ProblemPlace};
 pub use request::{
     BatchJob, BatchRequest, BulkAnswer, BulkFilter, BulkRequest, CancelRequest, EditRequest, JobRequest,
+};
+pub use rule::{
+    CronDialect, DstAnswer, DstGap, DstOverlap, MisfireChoice, MisfireRule, OverlapPolicy, RuleAction,
+    RuleMode, RuleRequest, RuleSignature, RuleTrigger, SignatureScheme,
 };
 pub use time::Time;
 pub use work::{

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{ApiKey, Attempt, AuditEntry, Job, JobEvent, Queue, Tenant, Worker};
+use crate::{ApiKey, Attempt, AuditEntry, Firing, Job, JobEvent, Queue, Rule, Tenant, Worker};
 
 macro_rules! list {
     ($(#[$doc:meta])* $name:ident of $item:ty) => {
@@ -34,6 +34,14 @@ list!(
 list!(
     /// Queues, by name.
     QueueList of Queue
+);
+list!(
+    /// Rules, the oldest first.
+    RuleList of Rule
+);
+list!(
+    /// Firings of a rule, the newest first.
+    FiringList of Firing
 );
 list!(
     /// Tenants, by slug.

@@ -47,6 +47,20 @@ impl<const MAX: usize> Body<MAX> {
         }
     }
 
+    /// The same, and what was read is handed over although something is wrong, for
+    /// somebody who has more to say about it.
+    pub(crate) fn read_partly<T>(
+        &self,
+        read: impl FnOnce(Value<'_>, &mut Faults) -> Option<T>,
+    ) -> Result<(Option<T>, Faults), Problem> {
+        let mut faults = Faults::default();
+        check(&self.0, &mut faults).map_err(|malformed| {
+            Problem::at(Code::MalformedJson, Place::Body(malformed.pointer), malformed.detail)
+        })?;
+        let value = read(Value::of_checked(&self.0), &mut faults);
+        Ok((value, faults))
+    }
+
     /// The same for a request whose body may be left out.
     pub(crate) fn read_if_sent<T: Default>(
         &self,
@@ -92,18 +106,31 @@ async fn read_body(body: axum::body::Body, most: usize) -> Result<Option<Vec<u8>
     Ok((size <= most).then_some(kept))
 }
 
+/// A body of any type, byte by byte, of at most `MAX` bytes.
+pub(crate) struct RawBody<const MAX: usize>(pub(crate) Vec<u8>);
+
+async fn bytes(body: axum::body::Body, most: usize) -> Result<Vec<u8>, Problem> {
+    let read = tokio::time::timeout(BODY_TIME, read_body(body, most)).await;
+    let read =
+        read.map_err(|_| Problem::new(Code::RequestTimeout, "the body did not arrive within 30 seconds"))?;
+    let read = read.map_err(|_| Problem::new(Code::MalformedJson, "the body ended early"))?;
+    read.ok_or_else(|| Problem::new(Code::BodyTooLarge, format!("the body may have at most {most} bytes")))
+}
+
+impl<S: Sync, const MAX: usize> FromRequest<S> for RawBody<MAX> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        bytes(request.into_body(), MAX).await.map(Self)
+    }
+}
+
 impl<S: Sync, const MAX: usize> FromRequest<S> for Body<MAX> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let json = is_json(request.headers());
-        let read = tokio::time::timeout(BODY_TIME, read_body(request.into_body(), MAX)).await;
-        let read = read
-            .map_err(|_| Problem::new(Code::RequestTimeout, "the body did not arrive within 30 seconds"))?;
-        let read = read.map_err(|_| Problem::new(Code::MalformedJson, "the body ended early"))?;
-        let bytes = read.ok_or_else(|| {
-            Problem::new(Code::BodyTooLarge, format!("the body may have at most {MAX} bytes"))
-        })?;
+        let bytes = bytes(request.into_body(), MAX).await?;
         if !json && !bytes.is_empty() {
             let detail = "the body must be sent with the content type application/json, in UTF-8";
             return Err(Problem::new(Code::UnsupportedMediaType, detail));

@@ -116,6 +116,51 @@ parameters!(
 );
 
 parameters!(
+    /// Which rule.
+    RuleParam,
+    [parameter(ParameterIn::Path, "id", "The rule.", formatted("uuid")).example(Some(ID.into()))]
+);
+
+parameters!(
+    /// Whose delivery it is.
+    WebhookParam,
+    [parameter(ParameterIn::Path, "key", "The key of a webhook rule.", text("^[A-Za-z0-9_-]{8,128}$"))]
+);
+
+parameters!(
+    /// Which firings.
+    FiringParams,
+    [query(
+        "outcome",
+        "That came to this.",
+        text("^(FIRED|SKIPPED|BLOCKED|ERROR|SHADOW)$"),
+    )]
+);
+
+fn number(most: u32, usual: u32) -> ObjectBuilder {
+    let number = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1));
+    number.maximum(Some(most)).default(Some(usual.into()))
+}
+
+parameters!(
+    /// Which occurrences.
+    ScheduleParams,
+    [
+        query("from", "Later than this; than now if not said.", formatted("date-time")),
+        query("count", "How many.", number(1_000, 10)),
+    ]
+);
+
+parameters!(
+    /// Which deliveries.
+    DeliveryParams,
+    [
+        query("since", "Received at this time or later.", formatted("date-time")),
+        query("limit", "How many at most.", number(500, 50)),
+    ]
+);
+
+parameters!(
     /// Which queue.
     QueueParam,
     [parameter(ParameterIn::Path, "name", "The queue; a `/` in its name is written `%2F`.", text(NAME))
@@ -320,4 +365,29 @@ problems!(
     /// Of setting something of one thing.
     SetProblems: &BODY,
     &[Code::NotFound]
+);
+problems!(
+    /// Of making a rule.
+    RuleProblems: &BODY,
+    &[Code::Contended, Code::WebhookKeyTaken, Code::SecretsUnavailable]
+);
+problems!(
+    /// Of changing a rule, and of starting it.
+    SetRuleProblems: &BODY,
+    &[
+        Code::NotFound,
+        Code::Contended,
+        Code::WebhookKeyTaken,
+        Code::SecretsUnavailable,
+        Code::RuleDisabled,
+        Code::WrongTrigger
+    ]
+);
+problems!(
+    /// Of what only rules with one kind of trigger have.
+    WrongTriggerProblems: &[Code::NotFound, Code::WrongTrigger]
+);
+problems!(
+    /// Of delivering a webhook.
+    DeliverProblems: &[Code::NotFound, Code::BadSignature, Code::RequestTimeout, Code::BodyTooLarge]
 );

@@ -54,6 +54,11 @@ impl Faults {
         }
     }
 
+    /// Notes a fault at a JSON pointer of the body.
+    pub(crate) fn note_pointer(&mut self, pointer: &str, detail: impl Into<String>) {
+        self.note(Place::Body(fragment(pointer)), detail);
+    }
+
     /// Whether nothing is wrong.
     pub(crate) fn is_empty(&self) -> bool {
         self.list.is_empty()
@@ -117,6 +122,20 @@ impl<'p> Path<'p> {
         }
         pointer
     }
+}
+
+/// A JSON pointer in its form as a URI fragment; one that is too long is cut at a step.
+pub(crate) fn fragment(pointer: &str) -> String {
+    let mut fragment = String::from("#");
+    for step in pointer.split('/').skip(1) {
+        let before = fragment.len();
+        push_key(&mut fragment, &step.replace("~1", "/").replace("~0", "~"));
+        if fragment.len() > LONGEST_POINTER {
+            fragment.truncate(before);
+            break;
+        }
+    }
+    fragment
 }
 
 /// Escapes `~` and `/` as a pointer wants it, and everything that may not stand

@@ -15,6 +15,7 @@ use futures_util::future::BoxFuture;
 use taskflow_application::World;
 use taskflow_application::access::Access;
 use taskflow_application::audit::Audit;
+use taskflow_application::automation::{Automation, Pulse};
 use taskflow_application::jobs::Jobs;
 use taskflow_application::keys::Keys;
 use taskflow_application::ports::Ids;
@@ -31,6 +32,7 @@ mod body;
 mod context;
 mod describe;
 mod docs;
+mod events;
 mod extract;
 mod fault;
 mod health;
@@ -42,6 +44,7 @@ mod page;
 mod problem;
 mod query;
 mod queues;
+mod rules;
 pub mod server;
 mod tenants;
 mod work;
@@ -69,6 +72,10 @@ pub struct ApiState {
     pub keys: Keys,
     /// What was done by whom.
     pub audit: Audit,
+    /// Automation rules, where the process has them.
+    pub automation: Option<Automation>,
+    /// One bounded tick, where the process does them.
+    pub pulse: Option<Pulse>,
     /// Who may come in; everybody unless it is set.
     pub access: Access,
     /// Ids of requests.
@@ -92,6 +99,8 @@ impl ApiState {
             tenants: Tenants::new(world.clone()),
             keys: Keys::new(world.clone()),
             audit: Audit::new(world.clone()),
+            automation: None,
+            pulse: None,
             access: Access::open(world.clone()),
             ids: Arc::clone(&world.ids),
             ready: Arc::new(|| Box::pin(async { Ok(()) })),
@@ -133,6 +142,8 @@ fn described() -> OpenApiRouter<ApiState> {
         .merge(queues::routes())
         .merge(tenants::routes())
         .merge(workers::routes())
+        .merge(rules::routes())
+        .merge(events::routes())
         .merge(keys::routes())
         .merge(audit::routes())
 }

@@ -32,6 +32,8 @@ an operator's has all, and names the tenant by `Taskflow-Tenant`. A tenant's key
         (name = "jobs", description = "Submitting jobs, looking at them, acting on them"),
         (name = "workers", description = "Workers on the network, which pull their jobs"),
         (name = "queues", description = "Queues: limits, holds, depth"),
+        (name = "rules", description = "Automation rules: when this happens and that holds, make these jobs"),
+        (name = "events", description = "What comes from outside: webhooks, CloudEvents, one tick"),
         (name = "tenants", description = "Tenants: share, limits, attributes"),
         (name = "keys", description = "API keys: whose they are and what they may do"),
         (name = "audit", description = "What was done by whom"),
@@ -48,7 +50,9 @@ pub(super) fn document(mut api: OpenApi) -> String {
         let key = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(KEYS)).build();
         components.security_schemes.insert("key".to_owned(), RefOr::T(SecurityScheme::Http(key)));
         components.schemas.values_mut().for_each(require_all);
-        components.schemas.get_mut("JobTarget").into_iter().for_each(close_variants);
+        for open in ["JobTarget", "RuleTrigger"] {
+            components.schemas.get_mut(open).into_iter().for_each(close_variants);
+        }
     }
     for operation in api.paths.paths.values_mut().flat_map(operations) {
         name_requests(operation);

@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
-use taskflow_domain::{JobId, KeyId, TenantSlug};
+use taskflow_domain::{FiringId, JobId, KeyId, RuleId, TenantSlug};
 use uuid::Uuid;
 
 use super::query::Query;
@@ -28,6 +28,26 @@ pub(crate) trait Place: Sized {
 }
 
 impl Place for JobId {
+    fn to_bytes(&self) -> Vec<u8> {
+        self.0.as_bytes().to_vec()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Uuid::from_slice(bytes).ok().map(Self)
+    }
+}
+
+impl Place for RuleId {
+    fn to_bytes(&self) -> Vec<u8> {
+        self.0.as_bytes().to_vec()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Uuid::from_slice(bytes).ok().map(Self)
+    }
+}
+
+impl Place for FiringId {
     fn to_bytes(&self) -> Vec<u8> {
         self.0.as_bytes().to_vec()
     }

@@ -3,6 +3,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use taskflow_application::automation::AutomationError;
 use taskflow_application::jobs::JobsError;
 use taskflow_application::ports::StoreError;
 use taskflow_protocol as wire;
@@ -19,6 +20,11 @@ pub(crate) enum Code {
     MethodNotAllowed,
     RequestTimeout,
     IllegalTransition,
+    BadSignature,
+    RuleDisabled,
+    WrongTrigger,
+    WebhookKeyTaken,
+    SecretsUnavailable,
     KeyInFlight,
     UnknownParent,
     Contended,
@@ -48,6 +54,11 @@ impl Code {
             Self::MethodNotAllowed => "method_not_allowed",
             Self::RequestTimeout => "request_timeout",
             Self::IllegalTransition => "illegal_transition",
+            Self::BadSignature => "bad_signature",
+            Self::RuleDisabled => "rule_disabled",
+            Self::WrongTrigger => "wrong_trigger",
+            Self::WebhookKeyTaken => "webhook_key_taken",
+            Self::SecretsUnavailable => "secrets_unavailable",
             Self::KeyInFlight => "idempotency_key_in_flight",
             Self::UnknownParent => "unknown_parent",
             Self::Contended => "contended",
@@ -76,13 +87,15 @@ impl Code {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::RuleDisabled | Self::WrongTrigger | Self::WebhookKeyTaken => StatusCode::CONFLICT,
+            Self::BadSignature => StatusCode::UNAUTHORIZED,
             Self::IllegalTransition | Self::KeyInFlight | Self::UnknownParent | Self::Contended => {
                 StatusCode::CONFLICT
             }
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Invalid | Self::KeyReused | Self::DependenciesUnavailable => {
+            Self::SecretsUnavailable | Self::Invalid | Self::KeyReused | Self::DependenciesUnavailable => {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
             Self::BacklogFull | Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
@@ -102,6 +115,11 @@ impl Code {
             Self::NotFound => "There is no such thing",
             Self::MethodNotAllowed => "The method is not possible here",
             Self::RequestTimeout => "The body did not arrive in time",
+            Self::BadSignature => "The signature is not good",
+            Self::RuleDisabled => "The rule is disabled",
+            Self::WrongTrigger => "The rule has another trigger",
+            Self::WebhookKeyTaken => "Another rule has the webhook key",
+            Self::SecretsUnavailable => "No secret can be kept",
             Self::IllegalTransition => "The job's state does not allow it",
             Self::KeyInFlight => "A request with this idempotency key is in flight",
             Self::UnknownParent => "The parent job does not exist",
@@ -228,6 +246,44 @@ impl Problem {
             JobsError::Suspended => Self::new(Code::Suspended, detail),
             JobsError::Contended => Self { retry_after: Some(1), ..Self::new(Code::Contended, detail) },
         }
+    }
+}
+
+impl Problem {
+    /// The problem of a use case about rules; `what` is what is not there if
+    /// something is not there.
+    pub(crate) fn of_automation(error: AutomationError, what: &str) -> Self {
+        let detail = error.to_string();
+        match error {
+            AutomationError::Store(error) => error.into(),
+            AutomationError::NotFound => Self::not_found(what),
+            AutomationError::UnknownTenant => Self::not_found("tenant"),
+            AutomationError::Invalid(found) => {
+                let mut faults = Faults::default();
+                for fault in found {
+                    faults.note_pointer(&fault.pointer, fault.detail);
+                }
+                Self::invalid(faults)
+            }
+            AutomationError::Forbidden(_) => Self::new(Code::Forbidden, detail),
+            AutomationError::KeyTaken => {
+                Self::at(Code::WebhookKeyTaken, Place::Body("#/trigger/key".to_owned()), detail)
+            }
+            AutomationError::NoVault => {
+                let place = Place::Body("#/trigger/signature/secret".to_owned());
+                Self::at(Code::SecretsUnavailable, place, detail)
+            }
+            AutomationError::Disabled => Self::new(Code::RuleDisabled, detail),
+            AutomationError::WrongTrigger(_) => Self::new(Code::WrongTrigger, detail),
+            AutomationError::BadSignature(_) => Self::new(Code::BadSignature, detail),
+            AutomationError::Contended => Self { retry_after: Some(1), ..Self::new(Code::Contended, detail) },
+        }
+    }
+}
+
+impl From<AutomationError> for Problem {
+    fn from(error: AutomationError) -> Self {
+        Self::of_automation(error, "rule")
     }
 }
 

@@ -34,6 +34,32 @@ impl Faults {
 }
 
 impl Automation {
+    /// Everything that is wrong with a rule that is asked for, its secret aside.
+    pub async fn faults(&self, wish: super::RuleWish) -> Vec<RuleFault> {
+        let now = self.world.clock.now();
+        let mut document = wish.document;
+        if let Trigger::Webhook(webhook) = &mut document.trigger
+            && webhook.key.is_empty()
+        {
+            webhook.key = "made-when-kept".to_owned();
+        }
+        let rule = Rule {
+            tenant: taskflow_domain::TenantId(0),
+            id: taskflow_domain::RuleId(self.world.ids.job(now).0),
+            enabled: wish.enabled,
+            mode: wish.mode,
+            revision: 1,
+            document,
+            next_at: None,
+            queued_at: None,
+            health: taskflow_domain::rule::Health::default(),
+            jobs_made: 0,
+            created_at: now,
+            updated_at: now,
+        };
+        self.check(&rule, true, now).await
+    }
+
     /// Everything that is wrong with a rule. `secret` says whether it has one.
     pub(super) async fn check(&self, rule: &Rule, secret: bool, now: Timestamp) -> Vec<RuleFault> {
         let mut faults = Faults::default();
@@ -152,7 +178,9 @@ fn action(action: &Action, index: usize, faults: &mut Faults) {
         note("run_at", "must be an RFC 3339 time or a template".to_owned());
     }
     if let Some(Target::Http(target)) = &action.target
-        && !(target.url.starts_with("http://") || target.url.starts_with("https://"))
+        && !(target.url.contains("${")
+            || target.url.starts_with("http://")
+            || target.url.starts_with("https://"))
     {
         note("target/url", "must be an http or https URL".to_owned());
     }

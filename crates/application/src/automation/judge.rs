@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use taskflow_domain::rule::{Action, Cause, MAX_DEPTH, Mode, TriggerKind, reason};
@@ -11,7 +12,7 @@ use taskflow_domain::schedule::Schedule;
 use taskflow_domain::tenant::Tenant;
 use taskflow_domain::{
     Actor, CorrelationId, Delay, Firing, FiringId, FiringOutcome, JobId, JobSpec, Json, Kind, Labels,
-    Priority, QueueName, Rule, Standing, Timestamp,
+    Priority, QueueName, Rule, Standing, Target, Timestamp,
 };
 use tokio::time::Instant;
 
@@ -65,6 +66,7 @@ pub(super) fn template_of(action: &Action) -> Value {
         "labels": action.labels,
         "run_at": action.run_at,
         "idempotency_key": action.idempotency_key,
+        "target": action.target,
     })
 }
 
@@ -318,10 +320,27 @@ fn wish(action: &Action, rendered: &Value, index: usize) -> Result<JobWish, Temp
     wish.labels = labels(rendered.get("labels")).map_err(|key| {
         fault("labels", format!("the label {key} must render to a text of at most 255 characters"))
     })?;
-    wish.target = action.target.clone();
+    wish.target = target(rendered).map_err(|message| fault("target", message))?;
     wish.retry_policy = action.retry_policy.unwrap_or_default();
     wish.timeout_ms = action.timeout_ms.unwrap_or(JobWish::DEFAULT_TIMEOUT_MS);
     Ok(wish)
+}
+
+/// Where a rendered action executes. What a worker may reach is the worker's to say.
+fn target(rendered: &Value) -> Result<Option<Target>, String> {
+    let Some(target) = rendered.get("target").filter(|target| !target.is_null()) else { return Ok(None) };
+    let target =
+        Target::deserialize(target).map_err(|error| format!("does not render to a target: {error}"))?;
+    if let Target::Http(http) = &target {
+        if !(http.url.starts_with("http://") || http.url.starts_with("https://")) || http.url.len() > 2_048 {
+            return Err("must render to an http or https URL of at most 2048 bytes".to_owned());
+        }
+        let visible = |text: &String| text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+        if !http.url.bytes().all(|byte| byte.is_ascii_graphic()) || !http.headers.values().all(visible) {
+            return Err("a URL and the values of headers must render to visible ASCII".to_owned());
+        }
+    }
+    Ok(Some(target))
 }
 
 fn labels(rendered: Option<&Value>) -> Result<Labels, String> {

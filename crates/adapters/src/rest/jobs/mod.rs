@@ -14,8 +14,10 @@ use utoipa_axum::routes;
 
 use super::ApiState;
 
-pub(super) use wire::{claimed, state};
-pub(super) use wish::MAX_DOCUMENT;
+pub(super) use submit::traceparent;
+pub(super) use target::target;
+pub(super) use wire::{attempt, claimed, job, state};
+pub(super) use wish::{MAX_DOCUMENT, retry_policy};
 
 /// The routes. Each call of `routes!` is one path.
 pub(super) fn routes() -> OpenApiRouter<ApiState> {

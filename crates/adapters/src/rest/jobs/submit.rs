@@ -18,7 +18,7 @@ use super::wish::{IDEMPOTENCY_KEY, batch, key_of, single};
 
 /// The trace of the request, if it has a well-formed one; another is ignored, as
 /// W3C Trace Context wants it.
-fn traceparent(headers: &HeaderMap) -> Option<String> {
+pub(in super::super) fn traceparent(headers: &HeaderMap) -> Option<String> {
     let text = headers.get("traceparent")?.to_str().ok()?;
     let parts: Vec<&str> = text.split('-').collect();
     let [version, trace, parent, flags] = parts[..] else { return None };

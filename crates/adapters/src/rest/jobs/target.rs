@@ -28,7 +28,7 @@ enum Kind {
 }
 
 /// Reads a target.
-pub(super) fn target(value: Value<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<Target> {
+pub(in super::super) fn target(value: Value<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<Target> {
     let mut object = Object::open(value, path, faults)?;
     let kinds = &[("http", Kind::Http), ("builtin", Kind::Builtin)];
     let target = match object.required("type", decode::choice(kinds))? {

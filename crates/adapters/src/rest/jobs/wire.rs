@@ -121,7 +121,7 @@ fn asked(spec: &JobSpec, slug: &TenantSlug, now: JobState) -> wire::Job {
 }
 
 /// A job.
-pub(super) fn job(job: &Job) -> wire::Job {
+pub(in super::super) fn job(job: &Job) -> wire::Job {
     let last_end = job.last_attempt.as_ref().and_then(|attempt| attempt.end.as_ref());
     let facts = facts(&job.standing);
     wire::Job {
@@ -202,7 +202,7 @@ fn attempt_error(error: &AttemptError) -> wire::AttemptError {
 }
 
 /// An attempt.
-pub(super) fn attempt(attempt: &Attempt) -> wire::Attempt {
+pub(in super::super) fn attempt(attempt: &Attempt) -> wire::Attempt {
     let end = attempt.end.as_ref();
     let took = end.map(|end| end.at.micros_since(attempt.started_at).max(0) / 1_000);
     wire::Attempt {

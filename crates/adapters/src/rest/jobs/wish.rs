@@ -135,7 +135,11 @@ pub(crate) fn label(key: &str, value: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn retry_policy(value: Value<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<RetryPolicy> {
+pub(in super::super) fn retry_policy(
+    value: Value<'_>,
+    path: &Path<'_>,
+    faults: &mut Faults,
+) -> Option<RetryPolicy> {
     let strategies =
         &[("fixed", Strategy::Fixed), ("linear", Strategy::Linear), ("exponential", Strategy::Exponential)];
     let jitters = &[

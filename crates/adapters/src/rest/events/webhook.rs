@@ -1,0 +1,68 @@
+//! Webhook deliveries. Whoever sends one shows no key: the signature is what
+//! lets it in.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+use taskflow_application::automation::{Delivered, Delivery};
+use taskflow_protocol as wire;
+
+use super::super::ApiState;
+use super::super::body::{MAX_BODY, RawBody};
+use super::super::describe::{DeliverProblems, WebhookParam};
+use super::super::extract::{Answer, NamePath, detached};
+use super::super::jobs::traceparent;
+use super::super::problem::Problem;
+use super::super::query::Query;
+use super::super::rules::firing;
+
+/// Headers by names in lower case. What is no text is left out.
+fn texts(headers: &HeaderMap) -> Vec<(String, String)> {
+    let text = |(name, value): (&axum::http::HeaderName, &axum::http::HeaderValue)| {
+        Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
+    };
+    headers.iter().filter_map(text).collect()
+}
+
+/// Deliver a webhook
+///
+/// Any body of at most 1,048,576 bytes. The signature is checked over the bytes
+/// as they come, by the scheme of the rule. The delivery is on disk when the
+/// answer arrives, and of one rule a delivery id counts once: a repeat is
+/// answered with what came of the first.
+#[utoipa::path(
+    post,
+    path = "/v1/events/webhook/{key}",
+    operation_id = "deliverWebhook",
+    tag = "events",
+    security(()),
+    params(WebhookParam),
+    request_body(content = Vec<u8>, content_type = "*/*", description = "Anything; JSON is read."),
+    responses(
+        (status = 202, description = "It is kept, and this came of it.", body = wire::DeliveryAnswer),
+        (status = 200, description = "It had come before, and this came of it then.", body = wire::DeliveryAnswer),
+        DeliverProblems,
+    )
+)]
+pub(super) async fn deliver(
+    State(state): State<ApiState>,
+    NamePath(key): NamePath,
+    // Senders add parameters of their own to the address that they are given.
+    _: Query,
+    headers: HeaderMap,
+    RawBody(body): RawBody<MAX_BODY>,
+) -> Result<Response, Problem> {
+    let automation = state.rules()?.clone();
+    let delivery = Delivery { headers: texts(&headers), body, traceparent: traceparent(&headers) };
+    let delivered = detached(async move { automation.deliver(&key, delivery).await }).await?;
+    let delivered = delivered.map_err(|error| Problem::of_automation(error, "webhook"))?;
+    match delivered {
+        Delivered::Challenge(challenge) => Ok(Answer(json!({ "challenge": challenge })).into_response()),
+        Delivered::Accepted { delivery_id, firings, repeated } => {
+            let status = if repeated { StatusCode::OK } else { StatusCode::ACCEPTED };
+            let firings = firings.iter().map(firing).collect();
+            Ok((status, Answer(wire::DeliveryAnswer { delivery_id, firings })).into_response())
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Reading rules. What the fields say together is the application's to judge;
+//! here it is found out whether they are fields of a rule at all.
+
+use taskflow_application::automation::RuleWish;
+use taskflow_domain::rule::{
+    CronTrigger, EventPattern, Mode, Scheme, SignatureSpec, Trigger, WebhookTrigger,
+};
+use taskflow_domain::schedule::{Dialect, DstRule, Fold, Gap, Misfire, MisfirePolicy, Overlap};
+use taskflow_domain::{RuleDocument, Timestamp};
+
+use super::super::fault::{Faults, Path};
+use super::super::json::{Object, Value, decode};
+use super::action::action;
+use crate::webhook::signature_faults;
+
+/// More actions than this are not read; how many a rule may have is the domain's.
+const MOST_ACTIONS: usize = 1_000;
+/// No text of a trigger is longer, in characters.
+const MAX_TEXT: usize = 1_000;
+/// No expression is longer, in characters; how long one may be is the engine's.
+const MAX_SOURCE: usize = 16 * 1024;
+
+const MODES: &[(&str, Mode)] = &[("live", Mode::Live), ("shadow", Mode::Shadow)];
+
+/// Reads a rule. It is there even if something is wrong with parts that can be
+/// left out, so that the rest of it can be judged in the same answer.
+pub(super) fn rule(value: Value<'_>, faults: &mut Faults, has_secret: bool) -> Option<RuleWish> {
+    let mut object = Object::open(value, &Path::ROOT, faults)?;
+    let wish = fields(&mut object, None, has_secret);
+    object.close();
+    wish
+}
+
+/// Reads a rehearsal: since when, and the fields to be tried instead of `old`'s.
+pub(super) fn rehearsal(
+    value: Value<'_>,
+    faults: &mut Faults,
+    old: &RuleWish,
+) -> Option<(Option<Timestamp>, Option<RuleWish>)> {
+    let mut object = Object::open(value, &Path::ROOT, faults)?;
+    let since = object.optional("since", decode::time);
+    let wish = fields(&mut object, Some(old), true);
+    object.close();
+    wish.map(|wish| (since, (wish != *old).then_some(wish)))
+}
+
+fn fields(object: &mut Object<'_, '_, '_>, old: Option<&RuleWish>, has_secret: bool) -> Option<RuleWish> {
+    let before = old.map(|old| &old.document);
+    let read_trigger =
+        |value: Value<'_>, path: &Path<'_>, faults: &mut Faults| trigger(value, path, faults, has_secret);
+    let read_actions = decode::list(0..=MOST_ACTIONS, action);
+    let (name, trigger, actions) = match before {
+        None => (
+            object.required("name", decode::text_of(MAX_TEXT)),
+            object.required("trigger", read_trigger),
+            object.required("actions", read_actions),
+        ),
+        Some(before) => (
+            object.optional("name", decode::text_of(MAX_TEXT)).or_else(|| Some(before.name.clone())),
+            object.optional("trigger", read_trigger).or_else(|| Some((before.trigger.clone(), None))),
+            object.optional("actions", read_actions).or_else(|| Some(before.actions.clone())),
+        ),
+    };
+    let enabled = object.optional("enabled", decode::boolean);
+    let mode = object.optional("mode", decode::choice(MODES));
+    let for_each_tenant = object.optional("for_each_tenant", decode::text_of(MAX_SOURCE));
+    let condition = object.optional("condition", decode::text_of(MAX_SOURCE));
+    let (trigger, secret) = trigger?;
+    let document = RuleDocument {
+        name: name?,
+        trigger,
+        for_each_tenant: for_each_tenant.or_else(|| before.and_then(|before| before.for_each_tenant.clone())),
+        condition: condition
+            .or_else(|| before.map(|before| before.condition.clone()))
+            .unwrap_or_else(|| "true".to_owned()),
+        actions: actions?,
+    };
+    Some(RuleWish {
+        document,
+        enabled: enabled.unwrap_or_else(|| old.is_none_or(|old| old.enabled)),
+        mode: mode.unwrap_or_else(|| old.map(|old| old.mode).unwrap_or_default()),
+        secret,
+    })
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Cron,
+    Webhook,
+    Event,
+    Manual,
+}
+
+const KINDS: &[(&str, Kind)] =
+    &[("cron", Kind::Cron), ("webhook", Kind::Webhook), ("event", Kind::Event), ("manual", Kind::Manual)];
+
+type Read = (Trigger, Option<String>);
+
+fn trigger(value: Value<'_>, path: &Path<'_>, faults: &mut Faults, has_secret: bool) -> Option<Read> {
+    let mut object = Object::open(value, path, faults)?;
+    let kind = object.required("type", decode::choice(KINDS))?;
+    let read = match kind {
+        Kind::Cron => cron(&mut object).map(|cron| (Trigger::Cron(cron), None)),
+        Kind::Webhook => {
+            let key = object.optional("key", decode::text_of(MAX_TEXT)).unwrap_or_default();
+            let read = |value: Value<'_>, path: &Path<'_>, faults: &mut Faults| {
+                signature(value, path, faults, has_secret)
+            };
+            let (signature, secret) = object.optional("signature", read).unwrap_or_default();
+            Some((Trigger::Webhook(WebhookTrigger { key, signature }), secret))
+        }
+        Kind::Event => {
+            let event = object.required("event", decode::text_of(MAX_TEXT));
+            event.map(|event| (Trigger::Event { event: EventPattern(event) }, None))
+        }
+        Kind::Manual => Some((Trigger::Manual, None)),
+    };
+    object.close();
+    read
+}
+
+fn cron(object: &mut Object<'_, '_, '_>) -> Option<CronTrigger> {
+    let dialects = &[("standard", Dialect::Standard), ("quartz", Dialect::Quartz)];
+    let overlaps = &[
+        ("allow", Overlap::Allow),
+        ("skip", Overlap::Skip),
+        ("queue_one", Overlap::QueueOne),
+        ("replace", Overlap::Replace),
+    ];
+    let expression = object.required("expression", decode::text_of(MAX_TEXT));
+    let timezone = object.optional("timezone", decode::text_of(MAX_TEXT));
+    let dialect = object.optional("dialect", decode::choice(dialects)).unwrap_or_default();
+    let overlap = object.optional("overlap", decode::choice(overlaps)).unwrap_or_default();
+    let misfire = object.optional("misfire", misfire).unwrap_or_default();
+    let dst = object.optional("dst", dst).unwrap_or_default();
+    let jitter_ms = object.optional("jitter_ms", decode::whole(0..=u64::MAX)).unwrap_or_default();
+    let timezone = timezone.unwrap_or_else(|| "UTC".to_owned());
+    Some(CronTrigger { expression: expression?, timezone, dialect, overlap, misfire, dst, jitter_ms })
+}
+
+fn misfire(value: Value<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<Misfire> {
+    let policies = &[
+        ("skip", MisfirePolicy::Skip),
+        ("run_once", MisfirePolicy::RunOnce),
+        ("run_all", MisfirePolicy::RunAll),
+    ];
+    let mut object = Object::open(value, path, faults)?;
+    let misfire = Misfire {
+        policy: object.optional("policy", decode::choice(policies)).unwrap_or_default(),
+        max: object.optional("max", decode::whole(0..=u64::from(u32::MAX))).map(|max| max as u32),
+        max_lateness_ms: object.optional("max_lateness_ms", decode::whole(0..=u64::MAX)),
+    };
+    object.close();
+    Some(misfire)
+}
+
+fn dst(value: Value<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<DstRule> {
+    let gaps = &[("run_after", Gap::RunAfter), ("skip", Gap::Skip)];
+    let folds = &[("first", Fold::First), ("second", Fold::Second), ("both", Fold::Both)];
+    let mut object = Object::open(value, path, faults)?;
+    let rule = DstRule {
+        gap: object.optional("gap", decode::choice(gaps)).unwrap_or_default(),
+        overlap: object.optional("overlap", decode::choice(folds)).unwrap_or_default(),
+    };
+    object.close();
+    Some(rule)
+}
+
+fn signature(
+    value: Value<'_>,
+    path: &Path<'_>,
+    faults: &mut Faults,
+    has_secret: bool,
+) -> Option<(SignatureSpec, Option<String>)> {
+    let schemes = &[
+        ("standard", Scheme::Standard),
+        ("github", Scheme::Github),
+        ("stripe", Scheme::Stripe),
+        ("slack", Scheme::Slack),
+        ("hmac-sha256", Scheme::HmacSha256),
+        ("none", Scheme::None),
+    ];
+    let mut object = Object::open(value, path, faults)?;
+    let mut text = |key: &'static str| object.optional(key, decode::text_of(MAX_TEXT));
+    let secret = text("secret");
+    let mut spec = SignatureSpec {
+        header: text("header"),
+        prefix: text("prefix"),
+        encoding: text("encoding"),
+        template: text("template"),
+        timestamp_header: text("timestamp_header"),
+        id_header: text("id_header"),
+        ..SignatureSpec::default()
+    };
+    spec.scheme = object.optional("scheme", decode::choice(schemes)).unwrap_or_default();
+    spec.tolerance_s = object.optional("tolerance_s", decode::whole(0..=u64::MAX));
+    for (field, detail) in signature_faults(&spec, secret.as_deref(), has_secret) {
+        object.fault(field, detail);
+    }
+    object.close();
+    Some((spec, secret))
+}
