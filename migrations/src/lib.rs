@@ -5,6 +5,7 @@ use sea_orm_migration::{MigrationTrait, MigratorTrait, async_trait};
 mod m20261121_000001_engine;
 mod m20261121_000002_automation;
 mod m20261121_000003_access;
+mod m20261121_000004_insight;
 
 /// All migrations, in order.
 #[derive(Debug)]
@@ -17,6 +18,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000001_engine::Migration),
             Box::new(m20261121_000002_automation::Migration),
             Box::new(m20261121_000003_access::Migration),
+            Box::new(m20261121_000004_insight::Migration),
         ]
     }
 }

@@ -12,9 +12,10 @@ use taskflow_adapters::telemetry::{
 };
 use taskflow_application::World;
 use taskflow_application::access::Access;
+use taskflow_application::insight::Insight;
 use taskflow_application::maintain::{Maintain, Step};
 use taskflow_application::meter;
-use taskflow_application::ports::{StoreError, StoreResult, Topic};
+use taskflow_application::ports::{RunnerStatus, StoreError, StoreResult, Topic};
 use taskflow_domain::JobState;
 use taskflow_worker::WorkerStats;
 use tokio::sync::watch;
@@ -37,13 +38,25 @@ const SWEEP: Duration = Duration::from_secs(10);
 
 /// How often it is written away when keys were last used.
 const KEY_USES: Duration = Duration::from_secs(10);
+/// How often figures are written away: what a process that is killed loses of them.
+const STATS: Duration = Duration::from_secs(2);
+/// How often a process learns which queues take no new jobs.
+const DRAINS: Duration = Duration::from_secs(1);
+/// How often a process tells what its loops did.
+const TELL: Duration = Duration::from_secs(5);
 
 fn every(period: Duration) -> Rhythm {
     Rhythm { period, news: None }
 }
 
 /// What every process does: knows its database, its clock and its figures.
-pub(crate) fn start_common(runner: &Runner, database: &Database, clock: &SystemClock, figures: &Metrics) {
+pub(crate) fn start_common(
+    runner: &Runner,
+    world: &World,
+    database: &Database,
+    clock: &SystemClock,
+    figures: &Metrics,
+) {
     let asked = database.clone();
     runner.start("health", every(HEALTH), move || {
         let asked = asked.clone();
@@ -54,6 +67,7 @@ pub(crate) fn start_common(runner: &Runner, database: &Database, clock: &SystemC
         let (asked, followed) = (asked.clone(), followed.clone());
         async move { follow(&asked, &followed).await }
     });
+    start_insight(runner, world);
     let figures = figures.clone();
     runner.start("upkeep", every(UPKEEP), move || {
         figures.upkeep();
@@ -67,6 +81,32 @@ pub(crate) fn start_key_uses(runner: &Runner, access: &Access) {
     runner.start("key_uses", every(KEY_USES), move || {
         let access = access.clone();
         async move { access.flush().await.map(|()| Step::default()) }
+    });
+}
+
+/// Writes away what this process counts, and learns what it has to know.
+fn start_insight(runner: &Runner, world: &World) {
+    let insight = Insight::new(world.clone());
+    let flushed = insight.clone();
+    runner.start("stats", every(STATS), move || {
+        let flushed = flushed.clone();
+        async move { flushed.flush().await }
+    });
+    runner.start("drains", every(DRAINS), move || {
+        let insight = insight.clone();
+        async move { insight.follow_drains().await }
+    });
+}
+
+/// Tells in the database what the loops of this process did last, under `name`.
+pub(crate) fn start_telling(runner: &Runner, world: &World, name: &str) {
+    let (insight, loops, name) = (Insight::new(world.clone()), runner.clone(), name.to_owned());
+    let started_at = world.clock.now();
+    runner.start("tell", every(TELL), move || {
+        let insight = insight.clone();
+        let status =
+            RunnerStatus { name: name.clone(), started_at, seen_at: insight.now(), loops: loops.loops() };
+        async move { insight.tell(&status).await.map(|()| Step::default()) }
     });
 }
 
@@ -93,6 +133,11 @@ pub(crate) fn start_engine(runner: &Runner, world: &World, maintain: Arc<Maintai
     runner.start("sweep", every(SWEEP), move || {
         let steps = Arc::clone(&maintain);
         async move { steps.sweep().await.map(|_| Step::default()) }
+    });
+    let insight = Insight::new(world.clone());
+    runner.start("forget", every(PRUNE), move || {
+        let insight = insight.clone();
+        async move { insight.forget().await }
     });
     let world = world.clone();
     runner.start("depths", every(DEPTHS), move || {

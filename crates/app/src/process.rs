@@ -12,7 +12,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use taskflow_adapters::rest;
 use taskflow_adapters::rest::server::{self, ServerLimits};
-use taskflow_adapters::telemetry::Metrics;
+use taskflow_adapters::telemetry::{Metrics, Traces, start_traces};
+use taskflow_application::insight::Insight;
 use taskflow_application::maintain::Maintain;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -50,6 +51,7 @@ struct Process {
     listener: Option<TcpListener>,
     engine: Engine,
     figures: Metrics,
+    traces: Option<Traces>,
 }
 
 /// Serves until a signal, and then ends in good order.
@@ -74,15 +76,20 @@ impl Process {
             }
         };
         let figures = Metrics::install().context("metrics cannot be collected")?;
+        let traces = config.traces.as_deref().map(start_traces).transpose();
+        let traces = traces.map_err(anyhow::Error::msg).context("traces cannot be made")?;
         let Some(engine) = stop.run_until_cancelled(Engine::open(&config, &stop)).await else {
             return Ok(None);
         };
-        Ok(Some(Self { config, parts, stop, listener, engine: engine?, figures }))
+        Ok(Some(Self { config, parts, stop, listener, engine: engine?, figures, traces }))
     }
 
     async fn run(mut self) -> Result<()> {
         let runner = Runner::new(self.engine.world.clock.clone(), self.stop.clone());
-        loops::start_common(&runner, &self.engine.database, &self.engine.clock, &self.figures);
+        let Engine { world, database, clock } = &self.engine;
+        loops::start_common(&runner, world, database, clock, &self.figures);
+        let name = self.engine.process_name();
+        loops::start_telling(&runner, world, &name);
         if self.parts.worker {
             let lease_ms = self.config.worker.lease_ms;
             let maintain = Maintain::new(self.engine.world.clone(), self.config.retention, lease_ms);
@@ -95,11 +102,27 @@ impl Process {
             self.worker(&runner).await.inspect_err(|_| self.stop.cancel())
         };
         let ((), (), worked) = tokio::join!(server, runner_ended(&runner, &self.stop), worker);
+        self.say_goodbye(&name).await;
         if tokio::time::timeout(CLOSE, self.engine.database.close()).await.is_err() {
             tracing::warn!("the database did not let itself be closed in time");
         }
+        if let Some(traces) = self.traces.take() {
+            traces.stop().await;
+        }
         tracing::info!("stopped");
         worked
+    }
+
+    /// Writes away what was counted last, and says that this process has ended.
+    async fn say_goodbye(&self, name: &str) {
+        let insight = Insight::new(self.engine.world.clone());
+        let work = async {
+            insight.flush().await?;
+            insight.leave(name).await
+        };
+        if !matches!(tokio::time::timeout(CLOSE, work).await, Ok(Ok(()))) {
+            tracing::warn!("the last figures of this process could not be written");
+        }
     }
 
     async fn server(&self, runner: &Runner, listener: Option<TcpListener>) {

@@ -9,14 +9,14 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use metrics::counter;
 use taskflow_adapters::telemetry::LOOP_RUNS;
 use taskflow_application::maintain::Step;
-use taskflow_application::ports::{Clock, StoreError, StoreResult};
+use taskflow_application::ports::{Clock, LoopStatus, StoreError, StoreResult};
 use taskflow_domain::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -41,13 +41,13 @@ pub(crate) struct Runner {
     clock: Arc<dyn Clock>,
     shutdown: CancellationToken,
     tasks: TaskTracker,
-    /// Why the last step of a loop failed, of those whose did.
-    failures: Arc<Mutex<BTreeMap<&'static str, String>>>,
+    /// What each loop did last.
+    loops: Arc<Mutex<BTreeMap<&'static str, LoopStatus>>>,
 }
 
 impl Runner {
     pub(crate) fn new(clock: Arc<dyn Clock>, shutdown: CancellationToken) -> Self {
-        Self { clock, shutdown, tasks: TaskTracker::new(), failures: Arc::default() }
+        Self { clock, shutdown, tasks: TaskTracker::new(), loops: Arc::default() }
     }
 
     /// Starts a loop.
@@ -84,8 +84,9 @@ impl Runner {
             if let Some(news) = &mut rhythm.news {
                 news.borrow_and_update();
             }
+            let begun = self.begin(name);
             let outcome = guarded(step()).await;
-            self.note(name, outcome.as_ref().err().map(ToString::to_string));
+            self.note(name, begun, outcome.as_ref().err().map(ToString::to_string));
             match outcome {
                 Ok(Step { more: true, .. }) => backoff = FIRST_BACKOFF,
                 Ok(Step { next, .. }) => {
@@ -100,23 +101,48 @@ impl Runner {
         }
     }
 
-    fn note(&self, name: &'static str, failure: Option<String>) {
+    /// What each loop of this process did last, by name.
+    pub(crate) fn loops(&self) -> Vec<LoopStatus> {
+        self.status().values().cloned().collect()
+    }
+
+    fn status(&self) -> MutexGuard<'_, BTreeMap<&'static str, LoopStatus>> {
+        self.loops.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, name: &'static str) -> Timestamp {
+        let now = self.clock.now();
+        let mut loops = self.status();
+        let status = loops.entry(name).or_insert_with(|| LoopStatus {
+            name: name.to_owned(),
+            runs: 0,
+            failures: 0,
+            last_started_us: None,
+            last_took_us: None,
+            error: None,
+        });
+        status.last_started_us = Some(now.micros());
+        now
+    }
+
+    fn note(&self, name: &'static str, begun: Timestamp, failure: Option<String>) {
         let outcome = if failure.is_some() { "error" } else { "ok" };
         counter!(LOOP_RUNS, "loop" => name, "outcome" => outcome).increment(1);
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let took_us = self.clock.now().micros_since(begun).max(0);
+        let mut loops = self.status();
+        let Some(status) = loops.get_mut(name) else { return };
+        status.runs += 1;
+        status.failures += u64::from(failure.is_some());
+        status.last_took_us = Some(took_us);
         // Told once when it begins and once when it ends, not at every try.
-        match failure {
-            Some(error) => {
-                if failures.insert(name, error.clone()).is_none() {
-                    tracing::error!(loop.name = name, error, "a loop fails and tries again");
-                }
+        match (&failure, &status.error) {
+            (Some(error), None) => {
+                tracing::error!(loop.name = name, error, "a loop fails and tries again");
             }
-            None => {
-                if failures.remove(name).is_some() {
-                    tracing::info!(loop.name = name, "a loop works again");
-                }
-            }
+            (None, Some(_)) => tracing::info!(loop.name = name, "a loop works again"),
+            _ => {}
         }
+        status.error = failure;
     }
 
     /// Waits for the next time, or for news.
@@ -177,7 +203,7 @@ mod tests {
         }
 
         fn failure(&self) -> Option<String> {
-            self.runner.failures.lock().unwrap().get("tested").cloned()
+            self.runner.loops().into_iter().find(|status| status.name == "tested")?.error
         }
 
         async fn runs_after(&self, wait: Duration) -> usize {

@@ -11,6 +11,7 @@ use taskflow_adapters::system::{SystemClock, SystemIds, SystemJitter};
 use taskflow_adapters::telemetry::Metrics;
 use taskflow_application::World;
 use taskflow_application::access::Access;
+use taskflow_application::drains::Drains;
 use taskflow_application::memory::LocalWakeups;
 use taskflow_application::ports::{Wakeups, Worker as Known};
 use taskflow_application::tally::Tally;
@@ -53,6 +54,7 @@ impl Engine {
             jitter: Arc::new(SystemJitter),
             wakeups,
             tally: Tally::default(),
+            drains: Drains::default(),
         };
         Ok(Self { world, clock, database })
     }
@@ -94,15 +96,20 @@ impl Engine {
         state
     }
 
-    /// A name that no other process has, nor this one after a restart.
+    /// A name that no other worker has, nor this one after a restart.
     fn worker_name(&self) -> Result<WorkerName> {
+        let name = self.process_name();
+        WorkerName::new(&name).with_context(|| format!("`{name}` cannot be a worker's name"))
+    }
+
+    /// A name that no other process has, nor this one after a restart.
+    pub(crate) fn process_name(&self) -> String {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let host: String =
             host.trim().chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(40).collect();
         let host = if host.is_empty() { "taskflow" } else { &host };
         let random = self.world.ids.nonce() & 0xffff_ffff;
-        let name = format!("{host}:{}:{random:08x}", std::process::id());
-        WorkerName::new(&name).with_context(|| format!("`{name}` cannot be a worker's name"))
+        format!("{host}:{}:{random:08x}", std::process::id())
     }
 }
 

@@ -7,7 +7,9 @@ pub mod access;
 pub mod audit;
 pub mod automation;
 pub mod caller;
+pub mod drains;
 mod group;
+pub mod insight;
 pub mod jobs;
 pub mod keys;
 pub mod maintain;
@@ -39,4 +41,6 @@ pub struct World {
     pub wakeups: Arc<dyn ports::Wakeups>,
     /// What this process counted and has not written away yet.
     pub tally: tally::Tally,
+    /// The queues that take no new jobs.
+    pub drains: drains::Drains,
 }

@@ -7,6 +7,7 @@
 pub mod attempt;
 pub mod change;
 pub mod event;
+pub mod explain;
 pub mod fair;
 pub mod id;
 pub mod inbound;

@@ -25,6 +25,17 @@ pub struct Pause {
     pub until: Option<Timestamp>,
 }
 
+/// That a queue takes no new jobs, while those that it has run on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// Why.
+    pub reason: Option<String>,
+    /// By whom.
+    pub actor: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
 /// What an operator may set of a queue.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueueSettings {
@@ -36,6 +47,8 @@ pub struct QueueSettings {
     pub rate: Option<Rate>,
     /// Whether nothing of it may start.
     pub pause: Option<Pause>,
+    /// Whether it takes no new jobs.
+    pub drain: Option<Drain>,
 }
 
 /// A queue as it stands.

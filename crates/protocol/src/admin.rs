@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Time, schema};
+use crate::{Drain, QueueRecent, Time, schema};
 
 /// So many starts in so much time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -66,7 +66,7 @@ pub struct QueueCounts {
 }
 
 /// A queue.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Queue {
     /// Its name.
     #[schema(example = "mail")]
@@ -88,6 +88,16 @@ pub struct Queue {
     pub depth: QueueCounts,
     /// Since when the oldest due job is due.
     pub oldest_due_at: Option<Time>,
+    /// How long the oldest due job has been due, in milliseconds; 0 if none is.
+    #[schema(example = 120)]
+    pub oldest_due_age_ms: u64,
+    /// Whether it takes no new jobs.
+    #[schema(example = false)]
+    pub draining: bool,
+    /// Why, if it takes no new jobs.
+    pub drain: Option<Drain>,
+    /// What it did in the last minutes.
+    pub recent: QueueRecent,
 }
 
 /// What is set of a queue. What is left out or null is not limited; `paused`
@@ -214,6 +224,9 @@ pub struct Worker {
     pub slots: u32,
     /// Since when it is known.
     pub started_at: Time,
+    /// How many jobs it runs now.
+    #[schema(minimum = 0, example = 3)]
+    pub running: u32,
     /// When it was last heard of.
     pub seen_at: Time,
     /// When it counts as lost unless it is heard of again.

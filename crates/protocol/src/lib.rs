@@ -10,6 +10,7 @@ mod admin;
 mod attempt;
 mod firing;
 mod inbound;
+mod insight;
 mod job;
 mod page;
 mod problem;
@@ -30,13 +31,17 @@ pub use inbound::{
     CloudEvent, DeliveryAnswer, DeliveryList, EventReceipt, EventReceipts, InboundEvent, PulseAnswer,
     PulseRequest, Trace, TraceNode,
 };
+pub use insight::{
+    Automation, Drain, DrainRequest, Explanation, Gate, GateReport, Percentiles, PurgeAnswer, PurgeRequest,
+    QueueExplanation, QueueGate, QueueRecent, Runner, RunnerLoop, StatBucket, StatSeries,
+};
 pub use job::{
     Builtin, HttpMethod, Job, JobPriority, JobState, JobTarget, Progress, RetryJitter, RetryPolicy,
     RetryStrategy,
 };
 pub use page::{
-    ApiKeyList, AttemptList, AuditList, EventList, FiringList, JobItems, JobList, QueueList, RuleList,
-    TenantList, WorkerList,
+    ApiKeyList, AttemptList, AuditList, AutomationList, EventList, FiringList, JobItems, JobList, QueueList,
+    RuleList, RunnerList, TenantList, WorkerList,
 };
 pub use problem::{Problem, ProblemError, ProblemPlace};
 pub use request::{

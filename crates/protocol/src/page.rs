@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{ApiKey, Attempt, AuditEntry, Firing, Job, JobEvent, Queue, Rule, Tenant, Worker};
+use crate::{
+    ApiKey, Attempt, AuditEntry, Automation, Firing, Job, JobEvent, Queue, Rule, Runner, Tenant, Worker,
+};
 
 macro_rules! list {
     ($(#[$doc:meta])* $name:ident of $item:ty) => {
@@ -46,6 +48,14 @@ list!(
 list!(
     /// Tenants, by slug.
     TenantList of Tenant
+);
+list!(
+    /// Automation rules, in the order of their making.
+    AutomationList of Automation
+);
+list!(
+    /// Processes with loops, by name.
+    RunnerList of Runner
 );
 list!(
     /// Workers, by name.

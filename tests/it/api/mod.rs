@@ -72,6 +72,7 @@ impl Api {
             jitter: Arc::new(SeededJitter::new(1)),
             wakeups: Arc::new(LocalWakeups::default()),
             tally: taskflow_application::tally::Tally::default(),
+            drains: taskflow_application::drains::Drains::default(),
         };
         let state = ApiState::new(&world);
         Self { router: router(state), world, clock }

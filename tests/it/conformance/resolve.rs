@@ -162,6 +162,7 @@ impl World {
                         // The longest pauses have no end.
                         until: (until < 2_000).then(|| self.ahead(until)),
                     }),
+                    drain: None,
                 };
                 Command::Queue(queue_name(*queue)?, settings, self.now)
             }

@@ -65,6 +65,15 @@ impl Api {
         Ok((status, answer.json().await?))
     }
 
+    /// What a PUT answers, which must be well.
+    pub(super) async fn put(&self, path: &str, body: &Value) -> Result<Value> {
+        let answer = self.client.put(format!("{}{path}", self.url)).json(body).send().await?;
+        let status = answer.status();
+        let body = answer.text().await?;
+        ensure!(status.is_success(), "PUT {path}: {status}: {body}");
+        Ok(serde_json::from_str(&body)?)
+    }
+
     pub(super) async fn get(&self, path: &str) -> Result<Value> {
         let answer = self.client.get(format!("{}{path}", self.url)).send().await?;
         let status = answer.status();

@@ -7,10 +7,12 @@ mod crash;
 mod drain;
 mod execution;
 mod idempotency;
+mod insight;
 mod lease;
 mod outage;
 mod surface;
 mod target;
+mod traces;
 
 /// Writes a test for each database.
 macro_rules! on_both_databases {

@@ -2,6 +2,7 @@
 
 mod cancel;
 mod contract;
+mod crowd;
 mod looks;
 mod plans;
 mod wakeups;

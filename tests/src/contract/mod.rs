@@ -66,12 +66,20 @@ macro_rules! contract_suite {
             reader_history: an_absent_job_has_no_past a_fresh_job_has_no_attempts
                 the_history_is_the_domains the_past_comes_in_pages a_job_tells_when_it_changed;
             queues: settings_come_back queues_are_listed_by_name depths_follow_the_jobs
-                an_empty_queue_has_no_depth;
+                an_empty_queue_has_no_depth a_purge_deletes_one_state_of_a_queue
+                draining_queues_are_listed;
+            explain: an_absent_job_is_not_explained the_next_job_is_runnable a_job_may_hold_itself_back
+                a_queue_may_hold_its_jobs_back a_draining_queue_lets_its_jobs_start
+                a_tenant_may_hold_its_jobs_back somebody_must_be_there the_fair_order_is_told
+                what_has_ended_is_past_all_gates a_queue_counts_its_gates
+                explain_and_claim_agree_whatever_is_set;
+            stats: figures_add_up figures_are_told_apart the_latest_minutes_are_told old_figures_go
+                runners_tell_of_their_loops;
             tenants: the_default_tenant_is_there a_tenant_is_made_once settings_come_back
                 tenants_are_listed_in_pages a_stranger_sees_nothing ids_belong_to_their_tenant;
             workers: a_worker_comes_back a_beat_tells_what_is_held
                 a_leaving_worker_frees_what_it_holds a_worker_may_leave_and_come_back
-                silent_workers_are_forgotten;
+                silent_workers_are_forgotten busy_workers_are_counted;
         }
     };
 }
@@ -106,6 +114,7 @@ pub mod claim;
 pub mod commit;
 pub mod control;
 pub mod edit;
+pub mod explain;
 pub mod fairness;
 pub mod insert;
 pub mod leases;
@@ -115,6 +124,7 @@ pub mod prune;
 pub mod queues;
 pub mod reader_history;
 pub mod reader_list;
+pub mod stats;
 pub mod sweep;
 pub mod tenants;
 pub mod workers;

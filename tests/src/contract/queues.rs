@@ -2,13 +2,14 @@
 
 use anyhow::{Context as _, Result};
 use taskflow_application::ports::{QueueDepth, Stores};
-use taskflow_domain::queue::{Pause, QueueSettings, Rate};
+use taskflow_domain::queue::{Drain, Pause, QueueSettings, Rate};
 use taskflow_domain::{Actor, JobState, Timestamp, Verdict, change};
 
 use crate::builders::{Draft, Scene, at, failure, job_id, policy, queue, success};
 
 fn all_set() -> QueueSettings {
     QueueSettings {
+        drain: Some(Drain { reason: Some("it goes away".into()), actor: "api".into(), since: at(6) }),
         max_running: Some(7),
         max_running_per_tenant: Some(3),
         rate: Some(Rate { limit: 100, period_ms: 60_000 }),
@@ -122,4 +123,51 @@ pub async fn depths_follow_the_jobs(stores: &Stores) -> Result<()> {
 pub async fn an_empty_queue_has_no_depth(stores: &Stores) -> Result<()> {
     Scene::new(stores).await?.queue_with("q", &QueueSettings::default()).await?;
     assert_depth(stores, &[], None).await
+}
+
+/// A purge deletes what stands in a state of a queue, and nothing else.
+pub async fn a_purge_deletes_one_state_of_a_queue(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    let other = scene.tenant("other").await?;
+    let (q, r) = (queue("q")?, queue("r")?);
+    let due = scene.put([scene.job(1)?.queue("q")?.key("k", 1), scene.job(2)?.queue("q")?]).await?;
+    scene.put([Draft::new(other.id, 3)?.queue("q")?.label("a", "b")]).await?;
+    let later = scene.put_one(scene.job(4)?.queue("q")?.scheduled(at(9_000))).await?;
+    let elsewhere = scene.put_one(scene.job(5)?.queue("r")?).await?;
+    let purge = |state, before, most| stores.queues.purge(&q, state, before, most);
+    assert_eq!(stores.queues.purgeable(&q, JobState::Pending, None, 2).await?, 2, "counted so far");
+    assert_eq!(stores.queues.purgeable(&q, JobState::Pending, None, 9).await?, 3);
+    assert_eq!(purge(JobState::Pending, Some(at(0)), 9).await?, 0, "none is older");
+    assert_eq!(purge(JobState::Pending, Some(at(1)), 1).await?, 1);
+    assert_eq!(purge(JobState::Pending, None, 9).await?, 2);
+    assert!(scene.look(due[0], at(1)).await.is_err() && scene.look(due[1], at(1)).await.is_err());
+    assert_eq!(scene.look(later, at(1)).await?.standing.state(), JobState::Scheduled);
+    assert_eq!(purge(JobState::Scheduled, None, 9).await?, 1);
+    scene.put_one(scene.job(6)?.queue("q")?.key("k", 2)).await?;
+    let claimed = scene.claim(9, at(2)).await?;
+    assert_eq!(claimed.len(), 2, "the key is free again");
+    assert_eq!(purge(JobState::Running, None, 9).await?, 0, "what runs is left alone");
+    for job in &claimed {
+        scene.settle(job, success(), at(3)).await?;
+    }
+    assert_eq!(purge(JobState::Succeeded, Some(at(3)), 9).await?, 0);
+    assert_eq!(purge(JobState::Succeeded, Some(at(4)), 9).await?, 1);
+    assert_eq!(scene.look(elsewhere, at(4)).await?.standing.state(), JobState::Succeeded);
+    let depths = stores.queues.depths().await?;
+    let total =
+        |name| depths.iter().find(|depth| depth.name == name).map(|depth| depth.by_state.iter().sum());
+    assert_eq!((total(q.clone()), total(r)), (Some(0_u64), Some(1)));
+    assert_eq!(stores.queues.purge(&queue("nowhere")?, JobState::Pending, None, 9).await?, 0);
+    scene.healthy(at(5)).await
+}
+
+/// Queues that take no new jobs are known by name.
+pub async fn draining_queues_are_listed(stores: &Stores) -> Result<()> {
+    assert_eq!(stores.queues.draining().await?, []);
+    for name in ["b", "a", "c"] {
+        stores.queues.put(&queue(name)?, &all_set(), at(0)).await?;
+    }
+    stores.queues.put(&queue("c")?, &QueueSettings::default(), at(1)).await?;
+    assert_eq!(stores.queues.draining().await?, [queue("a")?, queue("b")?]);
+    Ok(())
 }

@@ -37,6 +37,7 @@ pub async fn settings_come_back(stores: &Stores) -> Result<()> {
         max_running: Some(3),
         max_backlog: Some(0),
         paused: true,
+        ..TenantSettings::default()
     };
     let made = stores.tenants.put(&name, &settings, at(5)).await?;
     assert_eq!((&made.settings, made.created_at, made.updated_at), (&settings, at(5), at(5)));

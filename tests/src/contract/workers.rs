@@ -114,3 +114,15 @@ pub async fn silent_workers_are_forgotten(stores: &Stores) -> Result<()> {
     assert_eq!(scene.history(id).await?[1].actor, taskflow_domain::Actor::worker(&holder.worker));
     Ok(())
 }
+
+/// Whoever runs jobs is told with their number.
+pub async fn busy_workers_are_counted(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    assert_eq!(stores.workers.busy().await?, []);
+    scene.put([scene.job(1)?, scene.job(2)?]).await?;
+    let jobs = scene.claim(2, at(0)).await?;
+    assert_eq!(stores.workers.busy().await?, [(scene.worker.clone(), 2)]);
+    scene.settle(&jobs[0], success(), at(1)).await?;
+    assert_eq!(stores.workers.busy().await?, [(scene.worker.clone(), 1)]);
+    Ok(())
+}

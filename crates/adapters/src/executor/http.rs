@@ -13,6 +13,7 @@ use super::egress::EgressPolicy;
 use super::response::Answer;
 use super::url::validate_url;
 use super::{failure, headers, retry_after, trace};
+use crate::telemetry::Span;
 
 /// Calls HTTP targets.
 pub(super) struct Http {
@@ -37,15 +38,18 @@ impl Http {
         let Some(Target::Http(target)) = &job.spec.target else {
             return failure::invalid("the job has no HTTP target");
         };
-        tokio::select! {
+        let mut attempt = Span::attempt(job);
+        let verdict = tokio::select! {
             biased;
             () = context.cancel.cancelled() => Verdict::Cancelled,
-            verdict = self.call(job, target) => verdict,
-        }
+            verdict = self.call(job, target, &attempt) => verdict,
+        };
+        attempt.ended(&verdict);
+        verdict
     }
 
-    async fn call(&self, job: &ClaimedJob, target: &HttpTarget) -> Verdict {
-        let request = match self.request(job, target) {
+    async fn call(&self, job: &ClaimedJob, target: &HttpTarget, attempt: &Span) -> Verdict {
+        let (request, mut span) = match self.request(job, target, attempt) {
             Ok(request) => request,
             Err(verdict) => return verdict,
         };
@@ -53,6 +57,7 @@ impl Http {
             Ok(response) => response,
             Err(error) => return failure::of_call(error),
         };
+        span.answered(response.status().as_u16());
         let asks =
             response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(String::from);
         match Answer::read(response).await {
@@ -61,16 +66,25 @@ impl Http {
         }
     }
 
-    fn request(&self, job: &ClaimedJob, target: &HttpTarget) -> Result<RequestBuilder, Verdict> {
+    /// The request, and the span of the call. Where no traces are made, the call
+    /// still tells to which trace it belongs.
+    fn request(
+        &self,
+        job: &ClaimedJob,
+        target: &HttpTarget,
+        attempt: &Span,
+    ) -> Result<(RequestBuilder, Span), Verdict> {
         let url = validate_url(&target.url)
             .map_err(|fault| failure::invalid(&format!("the target's url {fault}")))?;
         self.egress.check_url(&url).map_err(|denied| failure::denied(&denied))?;
         let body = target.method != Method::Get;
-        let traceparent = trace::child(&job.spec, self.ids.bytes());
+        let span = attempt.call(target.method.as_str(), url.host_str().unwrap_or_default());
+        let traceparent = span.traceparent().unwrap_or_else(|| trace::child(&job.spec, self.ids.bytes()));
         let headers = headers::of_call(job, target, &traceparent, body)
             .map_err(|name| failure::invalid(&format!("the target's header {name:?} cannot be sent")))?;
         let request = self.client.request(method(target.method), url).headers(headers);
-        Ok(if body { request.body(job.spec.payload.as_str().to_owned()) } else { request })
+        let request = if body { request.body(job.spec.payload.as_str().to_owned()) } else { request };
+        Ok((request, span))
     }
 
     fn judge(&self, target: &HttpTarget, answer: &Answer, retry_after: Option<&str>) -> Verdict {

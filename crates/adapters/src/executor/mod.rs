@@ -24,6 +24,8 @@ use taskflow_application::ports::{Clock, Ids};
 use taskflow_domain::{AttemptError, ClaimedJob, Target, Verdict};
 use taskflow_worker::{Execution, Executor, RunContext};
 
+use crate::telemetry::Span;
+
 pub use egress::{Denied, EgressError, EgressPolicy};
 pub use headers::validate_header;
 pub use tls::install_crypto;
@@ -53,11 +55,31 @@ impl JobExecutor {
     }
 }
 
+/// An execution whose span ends with it.
+fn spanned(mut span: Span, execution: Execution) -> Execution {
+    match execution {
+        Execution::Done(verdict) => {
+            span.ended(&verdict);
+            Execution::Done(verdict)
+        }
+        Execution::Running(work) => Execution::Running(
+            async move {
+                let verdict = work.await;
+                span.ended(&verdict);
+                verdict
+            }
+            .boxed(),
+        ),
+    }
+}
+
 impl Executor for JobExecutor {
     fn execute(&self, job: Arc<ClaimedJob>, context: RunContext) -> Execution {
         match &job.spec.target {
             Some(Target::Builtin { name, ms }) => {
-                builtin::execute(*name, ms.unwrap_or(0), &job.spec.payload, context)
+                let span = Span::attempt(&job);
+                let execution = builtin::execute(*name, ms.unwrap_or(0), &job.spec.payload, context);
+                if span.is_made() { spanned(span, execution) } else { execution }
             }
             Some(Target::Http(_)) => {
                 let http = Arc::clone(&self.http);

@@ -17,7 +17,7 @@ use tracing::field::Empty;
 
 use super::ApiState;
 use super::problem::{Code, Problem};
-use crate::telemetry::{HTTP_REQUESTS, HTTP_SECONDS};
+use crate::telemetry::{HTTP_REQUESTS, HTTP_SECONDS, Span};
 
 /// A longer request target is refused.
 pub(super) const MAX_URI: usize = 8 * 1024;
@@ -58,6 +58,9 @@ impl Quotas {
     }
 }
 
+/// The header of W3C Trace Context.
+const TRACEPARENT: &str = "traceparent";
+
 /// The id of a request: the caller's, if it is harmless in a log, or a new one.
 fn request_id(headers: &HeaderMap, state: &ApiState) -> Arc<str> {
     let harmless = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
@@ -93,6 +96,17 @@ fn head_fault(request: &Request) -> Option<Problem> {
     (size > MAX_HEADERS).then(|| Problem::new(Code::HeadersTooLarge, detail()))
 }
 
+/// Begins the span of a request under that of its caller. What comes of the
+/// request stands under this span, so it takes the place of the caller's.
+fn trace(request: &mut Request, method: &'static str, route: &str) -> Span {
+    let given = request.headers().get(TRACEPARENT).and_then(|value| value.to_str().ok());
+    let span = Span::request(method, route, given);
+    if let Some(own) = span.traceparent().and_then(|own| HeaderValue::from_str(&own).ok()) {
+        request.headers_mut().insert(TRACEPARENT, own);
+    }
+    span
+}
+
 /// The layer around the router.
 pub(super) async fn context(State(state): State<ApiState>, mut request: Request, next: Next) -> Response {
     let id = request_id(request.headers(), &state);
@@ -102,6 +116,9 @@ pub(super) async fn context(State(state): State<ApiState>, mut request: Request,
     let method = request.method().clone();
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let route = matched.as_ref().map_or("none", MatchedPath::as_str);
+    // Health and figures are asked for all the time, and are nobody's work.
+    let traced = !matches!(route, "/health/live" | "/health/ready" | "/metrics");
+    let mut trace = if traced { trace(&mut request, method_label(&method), route) } else { Span::none() };
     let span = tracing::info_span!(
         "request",
         http.request.method = method_label(&method),
@@ -109,6 +126,7 @@ pub(super) async fn context(State(state): State<ApiState>, mut request: Request,
         http.response.status_code = Empty,
         request.id = %id,
         tenant.id = Empty,
+        trace.id = trace.trace_id(),
     );
     let begun = Instant::now();
     let mut response = match head_fault(&request) {
@@ -119,6 +137,7 @@ pub(super) async fn context(State(state): State<ApiState>, mut request: Request,
     quotas.write(response.headers_mut());
     let status = response.status();
     span.record("http.response.status_code", status.as_u16());
+    trace.answered(status.as_u16());
     let route = route.to_owned();
     let method = method_label(&method);
     counter!(HTTP_REQUESTS, "method" => method, "route" => route.clone(), "status" => status.as_str().to_owned())

@@ -207,11 +207,7 @@ parameters!(
         query(
             "limit",
             "How many entries at most.",
-            ObjectBuilder::new()
-                .schema_type(Type::Integer)
-                .minimum(Some(1))
-                .maximum(Some(500))
-                .default(Some(50.into())),
+            bounded(500, 50),
         )
         .example(Some(50.into())),
         query(
@@ -219,6 +215,37 @@ parameters!(
             "The `next_cursor` of the page before, of the same list with the same filter.",
             text("^[A-Za-z0-9_-]{11,160}$"),
         ),
+    ]
+);
+
+fn bounded(most: u32, default: u32) -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .minimum(Some(1))
+        .maximum(Some(most))
+        .default(Some(default.into()))
+}
+
+fn one_of(words: &[&str]) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words.iter().copied()))
+}
+
+parameters!(
+    /// Which stretch of time, and how it is told apart.
+    StatParams,
+    [
+        query("span", "How long each bucket is.", one_of(&["minute", "hour"]).default(Some("minute".into()))),
+        query("since", "Buckets that begin then or later; the last hour, or the last day.", formatted("date-time"))
+            .example(Some("2026-01-01T00:00:00Z".into())),
+        query("until", "Buckets that begin earlier.", formatted("date-time"))
+            .example(Some("2030-01-01T00:00:00Z".into())),
+        query("tenant", "Only of this tenant.", text(SLUG)).example(Some("default".into())),
+        query("queue", "Only of this queue.", text(NAME)).example(Some("default".into())),
+        query("kind", "Only of this kind.", text(NAME)).example(Some("send-email".into())),
+        query("by", "What is told apart. May be repeated.", ArrayBuilder::new().items(one_of(&["tenant", "queue", "kind"])))
+            .style(Some(ParameterStyle::Form))
+            .explode(Some(true)),
+        query("limit", "How many buckets at most.", bounded(10_000, 1_000)).example(Some(1_000.into())),
     ]
 );
 
@@ -339,7 +366,7 @@ problems!(
 problems!(
     /// Of submitting a job.
     SubmitProblems: &BODY,
-    &[Code::KeyInFlight, Code::UnknownParent, Code::Contended, Code::KeyReused, Code::BacklogFull]
+    &[Code::KeyInFlight, Code::UnknownParent, Code::Contended, Code::KeyReused, Code::BacklogFull, Code::QueueDraining]
 );
 problems!(
     /// Of submitting many jobs.
@@ -349,7 +376,8 @@ problems!(
         Code::Contended,
         Code::KeyReused,
         Code::DependenciesUnavailable,
-        Code::BacklogFull
+        Code::BacklogFull,
+        Code::QueueDraining
     ]
 );
 problems!(

@@ -16,6 +16,7 @@ use taskflow_application::World;
 use taskflow_application::access::Access;
 use taskflow_application::audit::Audit;
 use taskflow_application::automation::{Automation, Pulse};
+use taskflow_application::insight::Insight;
 use taskflow_application::jobs::Jobs;
 use taskflow_application::keys::Keys;
 use taskflow_application::ports::Ids;
@@ -36,6 +37,7 @@ mod events;
 mod extract;
 mod fault;
 mod health;
+mod insight;
 mod jobs;
 mod json;
 mod keys;
@@ -78,6 +80,8 @@ pub struct ApiState {
     pub pulse: Option<Pulse>,
     /// Who may come in; everybody unless it is set.
     pub access: Access,
+    /// Why, how much, and who does it.
+    pub insight: Insight,
     /// Ids of requests.
     pub ids: Arc<dyn Ids>,
     /// Whether the database answers.
@@ -102,6 +106,7 @@ impl ApiState {
             automation: None,
             pulse: None,
             access: Access::open(world.clone()),
+            insight: Insight::new(world.clone()),
             ids: Arc::clone(&world.ids),
             ready: Arc::new(|| Box::pin(async { Ok(()) })),
             metrics: Arc::new(String::new),
@@ -146,6 +151,7 @@ fn described() -> OpenApiRouter<ApiState> {
         .merge(events::routes())
         .merge(keys::routes())
         .merge(audit::routes())
+        .merge(insight::routes())
 }
 
 async fn no_route() -> Problem {

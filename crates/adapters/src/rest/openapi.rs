@@ -34,6 +34,7 @@ an operator's has all, and names the tenant by `Taskflow-Tenant`. A tenant's key
         (name = "queues", description = "Queues: limits, holds, depth"),
         (name = "rules", description = "Automation rules: when this happens and that holds, make these jobs"),
         (name = "events", description = "What comes from outside: webhooks, CloudEvents, one tick"),
+        (name = "operations", description = "What happened over time, and who keeps the engine going"),
         (name = "tenants", description = "Tenants: share, limits, attributes"),
         (name = "keys", description = "API keys: whose they are and what they may do"),
         (name = "audit", description = "What was done by whom"),

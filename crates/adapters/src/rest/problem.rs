@@ -37,6 +37,7 @@ pub(crate) enum Code {
     BacklogFull,
     RateLimited,
     Suspended,
+    QueueDraining,
     HeadersTooLarge,
     Internal,
     Unavailable,
@@ -71,6 +72,7 @@ impl Code {
             Self::BacklogFull => "backlog_full",
             Self::RateLimited => "rate_limited",
             Self::Suspended => "tenant_suspended",
+            Self::QueueDraining => "queue_draining",
             Self::HeadersTooLarge => "headers_too_large",
             Self::Internal => "internal",
             Self::Unavailable => "unavailable",
@@ -89,9 +91,11 @@ impl Code {
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::RuleDisabled | Self::WrongTrigger | Self::WebhookKeyTaken => StatusCode::CONFLICT,
             Self::BadSignature => StatusCode::UNAUTHORIZED,
-            Self::IllegalTransition | Self::KeyInFlight | Self::UnknownParent | Self::Contended => {
-                StatusCode::CONFLICT
-            }
+            Self::IllegalTransition
+            | Self::KeyInFlight
+            | Self::UnknownParent
+            | Self::Contended
+            | Self::QueueDraining => StatusCode::CONFLICT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -133,6 +137,7 @@ impl Code {
             Self::BacklogFull => "The tenant has too many jobs waiting",
             Self::RateLimited => "There are too many requests",
             Self::Suspended => "The tenant is suspended",
+            Self::QueueDraining => "The queue takes no new jobs",
             Self::HeadersTooLarge => "The headers are too large",
             Self::Internal => "The server failed",
             Self::Unavailable => "The server cannot reach its database",
@@ -238,6 +243,9 @@ impl Problem {
             }
             JobsError::UnknownParent { index } => {
                 Self::at(Code::UnknownParent, field(index, "parent_job_id"), detail)
+            }
+            JobsError::QueueDraining { index, .. } => {
+                Self::at(Code::QueueDraining, field(index, "queue"), detail)
             }
             JobsError::InFlight => Self { retry_after: Some(1), ..Self::new(Code::KeyInFlight, detail) },
             JobsError::BacklogFull { .. } => {

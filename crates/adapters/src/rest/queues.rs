@@ -1,5 +1,7 @@
 //! Queues over HTTP.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use taskflow_application::ports::QueueDepth;
 use taskflow_domain::queue::{Pause, Queue, QueueSettings, Rate};
@@ -8,7 +10,6 @@ use taskflow_protocol::{self as wire, Time};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::ApiState;
 use super::body::{Body, MAX_BODY};
 use super::describe::{ListProblems, LookProblems, QueueParam, SetProblems};
 use super::extract::{Answer, Asker, NamePath, Operator, detached};
@@ -16,13 +17,14 @@ use super::fault::{Faults, Path};
 use super::json::{Object, Value, decode};
 use super::problem::Problem;
 use super::query::NoQuery;
+use super::{ApiState, insight};
 
 /// A limit is at most this.
 const MAX_LIMIT: u64 = 1_000_000;
 /// The period of a rate is at most a day, in milliseconds.
 const MAX_PERIOD_MS: u64 = 86_400_000;
 /// A reason has at most this many characters.
-const MAX_REASON: usize = 1_000;
+pub(super) const MAX_REASON: usize = 1_000;
 
 /// The routes. Each call of `routes!` is one path.
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
@@ -33,10 +35,16 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(resume_queue))
 }
 
-fn queue(queue: &Queue, depth: Option<&QueueDepth>, now: Timestamp) -> wire::Queue {
+fn queue(
+    queue: &Queue,
+    depth: Option<&QueueDepth>,
+    recent: wire::QueueRecent,
+    now: Timestamp,
+) -> wire::Queue {
     let settings = &queue.settings;
     // A hold that has ended by itself holds nothing, though the store still has it.
     let pause = settings.pause.as_ref().filter(|pause| pause.until.is_none_or(|until| until > now));
+    let oldest_due = depth.and_then(|depth| depth.oldest_due);
     wire::Queue {
         name: queue.name.as_str().to_owned(),
         max_running: settings.max_running,
@@ -50,7 +58,15 @@ fn queue(queue: &Queue, depth: Option<&QueueDepth>, now: Timestamp) -> wire::Que
             until: pause.until.map(Time),
         }),
         depth: depth.map(|depth| counts(depth.by_state)).unwrap_or_default(),
-        oldest_due_at: depth.and_then(|depth| depth.oldest_due).map(Time),
+        oldest_due_at: oldest_due.map(Time),
+        oldest_due_age_ms: oldest_due.map_or(0, |due| now.micros_since(due).max(0).unsigned_abs() / 1_000),
+        draining: settings.drain.is_some(),
+        drain: settings.drain.as_ref().map(|drain| wire::Drain {
+            reason: drain.reason.clone(),
+            actor: drain.actor.clone(),
+            since: Time(drain.since),
+        }),
+        recent,
     }
 }
 
@@ -59,13 +75,15 @@ const fn counts(by_state: [u64; 9]) -> wire::QueueCounts {
     wire::QueueCounts { waiting, scheduled, pending, running, paused, succeeded, failed, dead, cancelled }
 }
 
-async fn with_depth(state: &ApiState, found: Queue) -> Result<wire::Queue, Problem> {
+pub(super) async fn with_depth(state: &ApiState, found: Queue) -> Result<wire::Queue, Problem> {
     let depths = state.queues.depths().await?;
-    Ok(queue(&found, depths.iter().find(|depth| depth.name == found.name), state.queues.now()))
+    let depth = depths.iter().find(|depth| depth.name == found.name);
+    let recent = insight::recent(state).await?.of(&found.name);
+    Ok(queue(&found, depth, recent, state.queues.now()))
 }
 
 /// What is no name names no queue.
-fn name_of(NamePath(text): &NamePath) -> Result<QueueName, Problem> {
+pub(super) fn name_of(NamePath(text): &NamePath) -> Result<QueueName, Problem> {
     QueueName::new(text).map_err(|_| Problem::not_found("queue"))
 }
 
@@ -85,11 +103,14 @@ async fn list_queues(
     _: Asker<Operator>,
     _: NoQuery,
 ) -> Result<Answer<wire::QueueList>, Problem> {
-    let work = async move { (state.queues.list().await, state.queues.depths().await, state.queues.now()) };
-    let (queues, depths, now) = detached(work).await?;
-    let (queues, depths) = (queues?, depths?);
-    let depth = |name: &QueueName| depths.iter().find(|depth| depth.name == *name);
-    let items = queues.iter().map(|found| queue(found, depth(&found.name), now)).collect();
+    let work = async move {
+        let (queues, depths) = (state.queues.list().await?, state.queues.depths().await?);
+        Ok::<_, Problem>((queues, depths, insight::recent(&state).await?, state.queues.now()))
+    };
+    let (queues, depths, recent, now) = detached(work).await??;
+    let depths: BTreeMap<&QueueName, &QueueDepth> = depths.iter().map(|depth| (&depth.name, depth)).collect();
+    let show = |found: &Queue| queue(found, depths.get(&found.name).copied(), recent.of(&found.name), now);
+    let items = queues.iter().map(show).collect();
     Ok(Answer(wire::QueueList { items, next_cursor: None }))
 }
 
@@ -141,6 +162,7 @@ fn wish(value: Value<'_>, faults: &mut Faults) -> Option<Wish> {
         max_running_per_tenant: object.optional("max_running_per_tenant", limit),
         rate: object.optional("rate_limit", rate),
         pause: None,
+        drain: None,
     };
     let paused = object.optional("paused", decode::boolean);
     object.close();
@@ -173,14 +195,15 @@ async fn put_queue(
     let Wish { settings, paused } = body.read(wish)?;
     let work = async move {
         let now = state.queues.now();
-        let held = state.queues.get(&name).await?.and_then(|queue| queue.settings.pause);
+        let found = state.queues.get(&name).await?.map(|queue| queue.settings);
+        let (held, drain) = found.map(|settings| (settings.pause, settings.drain)).unwrap_or_default();
         let actor = caller.actor.as_str().to_owned();
         let pause = match paused {
             Some(false) => None,
             None => held,
             Some(true) => Some(held.unwrap_or(Pause { reason: None, actor, since: now, until: None })),
         };
-        let put = state.queues.put(&name, &QueueSettings { pause, ..settings }).await?;
+        let put = state.queues.put(&name, &QueueSettings { pause, drain, ..settings }).await?;
         with_depth(&state, put).await
     };
     detached(work).await?.map(Answer)
@@ -231,7 +254,9 @@ async fn pause_queue(
     detached(work).await?.map(Answer)
 }
 
-/// End the hold on a queue
+/// Let a queue go on
+///
+/// Ends a hold, and a drain.
 #[utoipa::path(
     post,
     path = "/v1/admin/queues/{name}/resume",

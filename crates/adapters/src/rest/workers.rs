@@ -23,7 +23,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new().routes(routes!(list_workers))
 }
 
-fn worker(worker: &Worker, names: &BTreeMap<TenantId, TenantSlug>) -> wire::Worker {
+fn worker(worker: &Worker, running: u32, names: &BTreeMap<TenantId, TenantSlug>) -> wire::Worker {
     let tenant = worker.tenant.and_then(|id| names.get(&id));
     wire::Worker {
         id: worker.name.as_str().to_owned(),
@@ -31,6 +31,7 @@ fn worker(worker: &Worker, names: &BTreeMap<TenantId, TenantSlug>) -> wire::Work
         queues: worker.queues.iter().map(|queue| queue.as_str().to_owned()).collect(),
         kinds: worker.kinds.iter().map(|kind| kind.as_str().to_owned()).collect(),
         slots: worker.slots,
+        running,
         started_at: Time(worker.started_at),
         seen_at: Time(worker.beat_at),
         lease_expires_at: Time(worker.lease_until),
@@ -73,7 +74,9 @@ async fn list_workers(
     let work = async move {
         let workers = state.work.workers().await?;
         let names = names_of(&state, &workers).await?;
-        Ok::<_, Problem>(workers.iter().map(|one| worker(one, &names)).collect())
+        let busy: BTreeMap<_, _> = state.work.busy().await?.into_iter().collect();
+        let running = |one: &Worker| busy.get(&one.name).copied().unwrap_or_default();
+        Ok::<_, Problem>(workers.iter().map(|one| worker(one, running(one), &names)).collect())
     };
     let items = detached(work).await??;
     Ok(Answer(wire::WorkerList { items, next_cursor: None }))

@@ -1,12 +1,16 @@
-//! Metrics and logs: what is counted, and how it leaves the process.
+//! Metrics, logs and traces: what is counted, and how it leaves the process.
 
 mod catalogue;
 mod logs;
+mod otlp;
 mod prometheus;
+mod spans;
 
 pub use catalogue::{CATALOGUE, Entry, Kind};
 pub use logs::{LogFormat, check_filter, start_logs};
+pub use otlp::{Traces, start_traces};
 pub use prometheus::{Metrics, UPKEEP};
+pub(crate) use spans::Span;
 
 /// Requests answered, by `route` (the pattern), `method` and `status`.
 pub const HTTP_REQUESTS: &str = "taskflow_http_requests_total";

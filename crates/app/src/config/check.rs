@@ -43,6 +43,7 @@ impl Reader<'_> {
         let retention = self.retention();
         let shutdown = self.one(&setting::SHUTDOWN_MS, parse::number(0..=3_600_000));
         let logs = self.logs();
+        let traces = self.traces();
         let grpc = self.one(&setting::GRPC_LISTEN, parse::address);
         let auth = self.auth();
         grpc?;
@@ -56,6 +57,7 @@ impl Reader<'_> {
             retention: retention?,
             shutdown: Duration::from_millis(shutdown?),
             logs: logs?,
+            traces: traces?,
         })
     }
 
@@ -98,6 +100,15 @@ impl Reader<'_> {
         let filter = self.one(&setting::LOG_FILTER, parse::log_filter);
         let format = self.one(&setting::LOG_FORMAT, parse::log_format);
         Some(Logs { filter: filter?, format: format? })
+    }
+
+    /// Where traces are sent: the whole URL if it is given, else that of the collector with its path.
+    fn traces(&mut self) -> Option<Option<String>> {
+        let whole = self.one(&setting::OTLP_TRACES_ENDPOINT, parse::endpoint);
+        let collector = self.one(&setting::OTLP_ENDPOINT, parse::endpoint);
+        let path = |collector: String| format!("{}/v1/traces", collector.trim_end_matches('/'));
+        let collector = collector?.map(path);
+        Some(whole?.or(collector))
     }
 
     fn auth(&mut self) -> Option<Auth> {

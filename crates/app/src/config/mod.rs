@@ -116,6 +116,8 @@ pub(crate) struct Config {
     pub(crate) shutdown: Duration,
     /// What is written to standard output.
     pub(crate) logs: Logs,
+    /// Where traces are sent, if they are made.
+    pub(crate) traces: Option<String>,
 }
 
 /// What a command needs of the configuration beyond what every command needs.

@@ -47,6 +47,15 @@ pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, String> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(network).collect()
 }
 
+/// The URL of a collector, if there is one.
+pub(super) fn endpoint(text: &str) -> Result<Option<String>, String> {
+    match text.split_once("://") {
+        None if text.is_empty() => Ok(None),
+        Some(("http" | "https", rest)) if !rest.is_empty() => Ok(Some(text.to_owned())),
+        _ => Err(format!("`{text}` is not an HTTP URL")),
+    }
+}
+
 /// Whether callers need a key.
 pub(super) fn auth(text: &str) -> Result<bool, String> {
     match text {

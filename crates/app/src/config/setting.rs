@@ -66,6 +66,10 @@ settings! {
         "hours from 1 to 876000", "How long DEAD jobs are kept";
     CANCELLED_HOURS: "TASKFLOW_RETENTION_CANCELLED_HOURS", "retention.cancelled_hours", "retention-cancelled-hours", "720",
         "hours from 1 to 876000", "How long CANCELLED jobs are kept";
+    OTLP_ENDPOINT: "OTEL_EXPORTER_OTLP_ENDPOINT", "otlp.endpoint", "otlp-endpoint", "",
+        "http://HOST:4318, or nothing", "The OTLP collector to which traces are sent over HTTP; none are made without one";
+    OTLP_TRACES_ENDPOINT: "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "otlp.traces_endpoint", "otlp-traces-endpoint", "",
+        "http://HOST:4318/v1/traces, or nothing", "The same as the whole URL; it comes first";
     LOG_FORMAT: "TASKFLOW_LOG_FORMAT", "log.format", "log-format", "json",
         "json or text", "The form of log lines";
     LOG_FILTER: "RUST_LOG", "log.filter", "log-filter", "info",

@@ -1,6 +1,6 @@
 //! Why a use case about jobs could not do what it was asked.
 
-use taskflow_domain::Refusal;
+use taskflow_domain::{QueueName, Refusal};
 
 use crate::ports::StoreError;
 
@@ -34,6 +34,14 @@ pub enum JobsError {
     /// The tenant may change nothing.
     #[error("the tenant is suspended")]
     Suspended,
+    /// The queue takes no new jobs.
+    #[error("the queue {queue} is drained and takes no new jobs")]
+    QueueDraining {
+        /// Which.
+        queue: QueueName,
+        /// Which job of a batch.
+        index: usize,
+    },
     /// The job that is named as the parent does not exist.
     #[error("the parent job does not exist")]
     UnknownParent {

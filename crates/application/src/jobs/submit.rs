@@ -2,7 +2,9 @@
 
 use std::sync::PoisonError;
 
-use taskflow_domain::{Counters, Delay, Job, JobId, JobState, Progress, Standing, TenantId, Timestamp};
+use taskflow_domain::{
+    Counters, Delay, Job, JobId, JobState, Progress, QueueName, Standing, TenantId, Timestamp,
+};
 
 use super::{JobWish, Jobs, JobsError};
 use crate::caller::Caller;
@@ -39,6 +41,7 @@ impl Jobs {
         let tenant = self.directory.find_or_make(caller).await?.ok_or(JobsError::UnknownTenant)?;
         let _in_flight = self.take_key(tenant, wish.idempotency_key.clone())?;
         let mut wishes = [wish];
+        self.check_drains(&wishes)?;
         self.resolve_parents(tenant, &mut wishes).await?;
         let [wish] = wishes;
         let now = self.world.clock.now();
@@ -54,6 +57,7 @@ impl Jobs {
         mut wishes: Vec<JobWish>,
     ) -> Result<Vec<Submitted>, JobsError> {
         let tenant = self.directory.find_or_make(caller).await?.ok_or(JobsError::UnknownTenant)?;
+        self.check_drains(&wishes)?;
         self.resolve_parents(tenant, &mut wishes).await?;
         let now = self.world.clock.now();
         let news: Vec<_> = wishes.into_iter().map(|wish| self.new_job(tenant, caller, wish, now)).collect();
@@ -82,6 +86,17 @@ impl Jobs {
             return Ok(JobsError::Suspended);
         }
         Ok(JobsError::BacklogFull { limit })
+    }
+
+    /// A queue that drains takes no new jobs.
+    fn check_drains(&self, wishes: &[JobWish]) -> Result<(), JobsError> {
+        for (index, wish) in wishes.iter().enumerate() {
+            let queue = wish.queue.clone().unwrap_or_else(QueueName::fallback);
+            if self.world.drains.contains(&queue) {
+                return Err(JobsError::QueueDraining { queue, index });
+            }
+        }
+        Ok(())
     }
 
     fn announce(&self, news: &[NewJob], inserted: &[Inserted]) {

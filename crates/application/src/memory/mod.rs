@@ -12,6 +12,7 @@ mod audit;
 mod claim;
 mod commit;
 mod events;
+mod explain;
 mod fire;
 mod insert;
 mod jobs;
@@ -21,6 +22,7 @@ mod queues;
 mod reader;
 mod rules;
 mod state;
+mod stats;
 mod system;
 mod tenants;
 mod upkeep;
@@ -54,7 +56,9 @@ impl MemoryStore {
             rules: store.clone(),
             events: store.clone(),
             keys: store.clone(),
-            audit: store,
+            audit: store.clone(),
+            explain: store.clone(),
+            stats: store,
         }
     }
 

@@ -2,10 +2,10 @@
 
 use async_trait::async_trait;
 use taskflow_domain::queue::{Queue, QueueSettings};
-use taskflow_domain::{QueueName, Standing, Timestamp};
+use taskflow_domain::{JobId, JobState, QueueName, Standing, TenantId, Timestamp};
 
 use super::MemoryStore;
-use super::state::{Place, State};
+use super::state::{JobRow, Place, State};
 use crate::ports::{QueueDepth, QueueStore, StoreResult};
 
 impl State {
@@ -18,6 +18,23 @@ impl State {
             }
         }
         depth
+    }
+
+    fn purgeable(
+        &self,
+        name: &QueueName,
+        state: JobState,
+        before: Option<Timestamp>,
+        most: u32,
+    ) -> Vec<(TenantId, JobId)> {
+        let meant = |job: &&JobRow| {
+            job.spec.queue == *name
+                && job.kept_state() == state
+                && state != JobState::Running
+                && before.is_none_or(|before| job.since < before)
+        };
+        let found = self.jobs.values().filter(meant).take(most as usize);
+        found.map(|job| (job.spec.tenant, job.spec.id)).collect()
     }
 }
 
@@ -44,5 +61,39 @@ impl QueueStore for MemoryStore {
     async fn depths(&self) -> StoreResult<Vec<QueueDepth>> {
         let state = self.state();
         Ok(state.queues.keys().map(|name| state.depth(name)).collect())
+    }
+
+    async fn draining(&self) -> StoreResult<Vec<QueueName>> {
+        let state = self.state();
+        let drains = state.queues.iter().filter(|(_, row)| row.settings.drain.is_some());
+        Ok(drains.map(|(name, _)| name.clone()).collect())
+    }
+
+    async fn purge(
+        &self,
+        name: &QueueName,
+        state: JobState,
+        before: Option<Timestamp>,
+        limit: u32,
+    ) -> StoreResult<u32> {
+        let mut all = self.state();
+        let keys = all.purgeable(name, state, before, limit);
+        for key in &keys {
+            if let Some(text) = all.lift(*key).and_then(|job| job.spec.idempotency_key) {
+                all.keys.remove(&(key.0, text));
+            }
+        }
+        Ok(u32::try_from(keys.len()).unwrap_or(u32::MAX))
+    }
+
+    async fn purgeable(
+        &self,
+        name: &QueueName,
+        state: JobState,
+        before: Option<Timestamp>,
+        most: u32,
+    ) -> StoreResult<u32> {
+        let found = self.state().purgeable(name, state, before, most);
+        Ok(u32::try_from(found.len()).unwrap_or(u32::MAX))
     }
 }

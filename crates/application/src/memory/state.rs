@@ -43,6 +43,7 @@ pub(super) struct State {
     pub(super) outbox: BTreeMap<i64, (Pending, Timestamp)>,
     /// The number of the last entry of the outbox.
     pub(super) happenings: i64,
+    pub(super) told: super::stats::Told,
 }
 
 impl Default for State {
@@ -68,6 +69,7 @@ impl Default for State {
             events: BTreeMap::new(),
             outbox: BTreeMap::new(),
             happenings: 0,
+            told: super::stats::Told::default(),
         };
         state.ensure_tenant(&TenantSlug::fallback(), Timestamp::from_micros(0));
         state

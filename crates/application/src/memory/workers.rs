@@ -1,5 +1,7 @@
 //! The port of workers, on the state.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use taskflow_domain::{Timestamp, WorkerName};
 
@@ -65,5 +67,14 @@ impl WorkerStore for MemoryStore {
 
     async fn list(&self) -> StoreResult<Vec<Worker>> {
         Ok(self.state().workers.values().cloned().collect())
+    }
+
+    async fn busy(&self) -> StoreResult<Vec<(WorkerName, u32)>> {
+        let state = self.state();
+        let mut busy: BTreeMap<WorkerName, u32> = BTreeMap::new();
+        for running in state.running.iter().filter_map(|key| state.jobs.get(key)?.running()) {
+            *busy.entry(running.worker.clone()).or_default() += 1;
+        }
+        Ok(busy.into_iter().collect())
     }
 }

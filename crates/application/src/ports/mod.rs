@@ -7,11 +7,13 @@ use std::sync::Arc;
 mod audit;
 mod condition;
 mod events;
+mod explain;
 mod jobs;
 mod keys;
 mod queues;
 mod reader;
 mod rules;
+mod stats;
 mod system;
 mod tenants;
 mod webhook;
@@ -20,6 +22,7 @@ mod workers;
 pub use audit::{AuditEntry, AuditFilter, AuditHead, AuditNote, AuditStore};
 pub use condition::{ConditionEngine, ConditionFault, EvaluationFault, Question, Scope, Wanted};
 pub use events::{Appended, EventFilter, EventStore, Happened, Pending};
+pub use explain::ExplainReader;
 pub use jobs::{
     Claim, ClaimRequest, Committed, Discrepancies, Extended, Inserted, JobStore, NewJob, Promoted, Route,
 };
@@ -30,6 +33,7 @@ pub use rules::{
     Claim as FireClaim, DueRules, FanOut, Fire, Fired, FiringCount, FiringPage, NewFiring, Queued, RulePage,
     RulePut, RuleStore, RuleTally, SealedSecret, settle_firing,
 };
+pub use stats::{Bucket, LoopStatus, Recent, RunnerStatus, SeriesWish, Span, StatStore};
 pub use system::{Clock, Ids, Jitter, Topic, Wakeups};
 pub use tenants::TenantStore;
 pub use webhook::{SecretOf, Signatures, Vault, Verified};
@@ -87,4 +91,8 @@ pub struct Stores {
     pub keys: Arc<dyn KeyStore>,
     /// What was done by whom.
     pub audit: Arc<dyn AuditStore>,
+    /// Why jobs do not run.
+    pub explain: Arc<dyn ExplainReader>,
+    /// What happened over time.
+    pub stats: Arc<dyn StatStore>,
 }

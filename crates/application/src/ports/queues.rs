@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use taskflow_domain::queue::{Queue, QueueSettings};
-use taskflow_domain::{QueueName, Timestamp};
+use taskflow_domain::{JobState, QueueName, Timestamp};
 
 use super::StoreResult;
 
@@ -36,4 +36,28 @@ pub trait QueueStore: Send + Sync {
 
     /// How full the queues are, by name.
     async fn depths(&self) -> StoreResult<Vec<QueueDepth>>;
+
+    /// The queues that take no new jobs, by name.
+    async fn draining(&self) -> StoreResult<Vec<QueueName>>;
+
+    /// Deletes jobs of a queue that stand in `state`, with all that belongs to
+    /// them, at most `limit`, in one short transaction; only such that have stood
+    /// there since before `before`, if that is given. Running jobs cannot be
+    /// purged: nothing happens. Keys of purged jobs are free again.
+    async fn purge(
+        &self,
+        name: &QueueName,
+        state: JobState,
+        before: Option<Timestamp>,
+        limit: u32,
+    ) -> StoreResult<u32>;
+
+    /// How many jobs [`Self::purge`] would delete, counted up to `most`.
+    async fn purgeable(
+        &self,
+        name: &QueueName,
+        state: JobState,
+        before: Option<Timestamp>,
+        most: u32,
+    ) -> StoreResult<u32>;
 }

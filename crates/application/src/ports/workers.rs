@@ -57,4 +57,7 @@ pub trait WorkerStore: Send + Sync {
 
     /// All known workers, by name.
     async fn list(&self) -> StoreResult<Vec<Worker>>;
+
+    /// How many jobs each worker runs, of those that run any.
+    async fn busy(&self) -> StoreResult<Vec<(WorkerName, u32)>>;
 }

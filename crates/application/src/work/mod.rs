@@ -64,6 +64,11 @@ impl Work {
     pub async fn workers(&self) -> StoreResult<Vec<Worker>> {
         self.world.stores.workers.list().await
     }
+
+    /// How many jobs each worker runs, of those that run any.
+    pub async fn busy(&self) -> StoreResult<Vec<(WorkerName, u32)>> {
+        self.world.stores.workers.busy().await
+    }
 }
 
 fn until(now: Timestamp, lease_ms: u64) -> Timestamp {

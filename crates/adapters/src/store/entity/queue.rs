@@ -2,7 +2,7 @@
 
 use sea_orm::entity::prelude::*;
 use taskflow_application::ports::StoreError;
-use taskflow_domain::queue::{Bucket, Pause, Queue, QueueSettings, Rate};
+use taskflow_domain::queue::{Bucket, Drain, Pause, Queue, QueueSettings, Rate};
 use taskflow_domain::{QueueName, Timestamp};
 
 /// A row.
@@ -40,6 +40,12 @@ pub struct Model {
     pub paused_at: Option<i64>,
     /// Microseconds since the epoch.
     pub paused_until: Option<i64>,
+    /// Since when it takes no new jobs. Microseconds since the epoch.
+    pub drained_at: Option<i64>,
+    /// By whom.
+    pub drain_actor: Option<String>,
+    /// Why.
+    pub drain_reason: Option<String>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}
@@ -65,6 +71,14 @@ impl Model {
         u32::try_from(value).map_err(|fault| super::corrupt("queue", column, self.id, fault))
     }
 
+    fn drain(&self) -> Option<Drain> {
+        self.drained_at.map(|since| Drain {
+            reason: self.drain_reason.clone(),
+            actor: self.drain_actor.clone().unwrap_or_default(),
+            since: Timestamp::from_micros(since),
+        })
+    }
+
     fn pause(&self) -> Option<Pause> {
         self.paused.then(|| Pause {
             reason: self.pause_reason.clone(),
@@ -88,6 +102,7 @@ impl TryFrom<Model> for Queue {
                 max_running_per_tenant: optional("max_running_per_tenant", row.max_running_per_tenant)?,
                 rate: row.rate()?,
                 pause: row.pause(),
+                drain: row.drain(),
             },
         })
     }

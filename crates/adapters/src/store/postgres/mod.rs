@@ -15,6 +15,7 @@ mod commit;
 mod connect;
 mod depth;
 mod events;
+mod explain;
 mod fire;
 mod insert;
 mod jobs;
@@ -25,9 +26,11 @@ mod lookup;
 mod notify;
 mod promote;
 mod prune;
+mod purge;
 mod queues;
 mod reader;
 mod rules;
+mod stats;
 mod sweep;
 mod tenants;
 mod unit;
@@ -95,6 +98,8 @@ impl PostgresStore {
             audit: Arc::new(audit::PgAudit(Arc::clone(&self.inner))),
             rules: Arc::new(rules::PgRules(Arc::clone(&self.inner))),
             events: Arc::new(events::PgEvents(Arc::clone(&self.inner))),
+            explain: Arc::new(explain::PgExplain(Arc::clone(&self.inner))),
+            stats: Arc::new(stats::PgStats(Arc::clone(&self.inner))),
         }
     }
 

@@ -8,12 +8,12 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use sqlx::PgConnection;
 use taskflow_application::ports::{QueueDepth, QueueStore, StoreResult};
 use taskflow_domain::queue::{Bucket, Queue, QueueSettings, Rate};
-use taskflow_domain::{QueueName, Timestamp};
+use taskflow_domain::{JobState, QueueName, Timestamp};
 
 use super::lanes::let_go;
 use super::sweep::STOP_COMMITS;
 use super::unit::{BEGIN_CHANGING_SETTINGS, End, Unit, repeat, transact_detached};
-use super::{Inner, int, rejected};
+use super::{Inner, int, purge, rejected};
 use crate::store::entity::queue;
 use crate::store::error::{Fault, from_orm};
 
@@ -27,6 +27,7 @@ update queue q set max_running = $2, max_running_per_tenant = $3, rate_limit = $
     bucket_at = case when (q.rate_limit, q.rate_period_ms) is not distinct from ($4, $5)
         then q.bucket_at else $7 end,
     paused = $8, pause_reason = $9, pause_actor = $10, paused_at = $11, paused_until = $12,
+    drained_at = $13, drain_actor = $14, drain_reason = $15,
     running = case when $2::int4 is null then 0 else (
         select count(*)::int4 from running r join lane l on l.id = r.lane_id where l.queue_id = q.id) end
 where q.name = $1
@@ -53,6 +54,8 @@ update lane l set blocked = false,
     " else l.virtual_us end
 where l.queue_id = $1 and (l.blocked or l.queue_slot is not null or $2)"
 );
+
+const DRAINING: &str = "select name from queue where drained_at is not null order by name collate \"C\"";
 
 const DEPTHS: &str = "
 select queue_id, state, sum(n)::int8
@@ -83,7 +86,7 @@ impl Unit for Put {
     const BEGIN: &'static str = BEGIN_CHANGING_SETTINGS;
 
     async fn run(&self, connection: &mut PgConnection) -> Result<End<i32>, Fault> {
-        let QueueSettings { max_running, max_running_per_tenant, rate, pause } = &self.settings;
+        let QueueSettings { max_running, max_running_per_tenant, rate, pause, drain } = &self.settings;
         sqlx::raw_sql(STOP_COMMITS).execute(&mut *connection).await?;
         sqlx::raw_sql("set local enable_hashjoin = on").execute(&mut *connection).await?;
         sqlx::query(ADD).bind(self.name.as_str()).execute(&mut *connection).await?;
@@ -102,6 +105,9 @@ impl Unit for Put {
             .bind(pause.as_ref().map(|pause| pause.actor.as_str()))
             .bind(pause.as_ref().map(|pause| pause.since.micros()))
             .bind(pause.as_ref().and_then(|pause| pause.until).map(Timestamp::micros))
+            .bind(drain.as_ref().map(|drain| drain.since.micros()))
+            .bind(drain.as_ref().map(|drain| drain.actor.as_str()))
+            .bind(drain.as_ref().and_then(|drain| drain.reason.as_deref()))
             .fetch_one(&mut *connection)
             .await?;
         match max_running_per_tenant {
@@ -168,5 +174,31 @@ impl QueueStore for PgQueues {
         let mut depths: Vec<QueueDepth> = depths.into_values().collect();
         depths.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(depths)
+    }
+
+    async fn draining(&self) -> StoreResult<Vec<QueueName>> {
+        let names: Vec<String> = repeat(|| sqlx::query_scalar(DRAINING).fetch_all(&self.0.pool)).await?;
+        let name = |name: String| QueueName::new(&name).map_err(|fault| rejected(fault.to_string()));
+        names.into_iter().map(name).collect()
+    }
+
+    async fn purge(
+        &self,
+        name: &QueueName,
+        state: JobState,
+        before: Option<Timestamp>,
+        limit: u32,
+    ) -> StoreResult<u32> {
+        purge::purge(&self.0, name, state, before, limit).await
+    }
+
+    async fn purgeable(
+        &self,
+        name: &QueueName,
+        state: JobState,
+        before: Option<Timestamp>,
+        most: u32,
+    ) -> StoreResult<u32> {
+        purge::purgeable(&self.0, name, state, before, most).await
     }
 }

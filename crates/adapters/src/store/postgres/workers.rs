@@ -37,6 +37,11 @@ const FORGET: &str = "
 update worker w set known = false
 where w.known and w.beat_at < $1 and not exists (select 1 from running r where r.worker_id = w.id)";
 
+const BUSY: &str = "
+select w.name, n from worker w cross join lateral (
+    select count(*) n from running r where r.worker_id = w.id) r
+where w.known and n > 0 order by w.name collate \"C\"";
+
 /// The port over PostgreSQL.
 pub(super) struct PgWorkers(pub(super) Arc<Inner>);
 
@@ -114,4 +119,13 @@ impl WorkerStore for PgWorkers {
         workers.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(workers)
     }
+
+    async fn busy(&self) -> StoreResult<Vec<(WorkerName, u32)>> {
+        let rows: Vec<(String, i64)> = repeat(|| sqlx::query_as(BUSY).fetch_all(&self.0.pool)).await?;
+        rows.into_iter().map(|(name, n)| Ok((known(&name)?, u32::try_from(n).unwrap_or(u32::MAX)))).collect()
+    }
+}
+
+fn known(name: &str) -> StoreResult<WorkerName> {
+    WorkerName::new(name).map_err(|fault| super::rejected(format!("the stored worker {name:?} {fault}")))
 }

@@ -10,6 +10,7 @@ mod job;
 mod key;
 mod place;
 mod rule;
+mod stats;
 
 pub(crate) use attempt::{AttemptRow, EventRow};
 pub(crate) use audit::{AuditRow, audit_head};
@@ -18,6 +19,9 @@ pub(crate) use key::KeyRow;
 pub(crate) use place::{CountersRow, LeaseRow, PlaceRow, ProgressRow};
 pub(crate) use rule::{
     FanOutRow, FiringRow, InboundRow, PendingRow, RuleRow, document_text, ids_from_text, watched, webhook_key,
+};
+pub(crate) use stats::{
+    COUNTS, RunnerRow, loops_to_text, read_counts, runner, spread_documents, stat_documents,
 };
 
 use taskflow_application::ports::StoreError;

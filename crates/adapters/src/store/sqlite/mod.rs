@@ -23,6 +23,7 @@ mod audit;
 mod claim;
 mod commit;
 mod events;
+mod explain;
 mod fire;
 mod ids;
 mod insert;
@@ -39,6 +40,7 @@ mod queues;
 mod reader;
 mod record;
 mod rules;
+mod stats;
 mod sweep;
 mod tenants;
 mod workers;
@@ -145,6 +147,8 @@ impl SqliteStore {
             audit: Arc::new(self.clone()),
             rules: Arc::new(self.clone()),
             events: Arc::new(self.clone()),
+            explain: Arc::new(self.clone()),
+            stats: Arc::new(self.clone()),
         }
     }
 

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection};
 use taskflow_application::ports::StoreResult;
-use taskflow_domain::{JobState, Timestamp};
+use taskflow_domain::{JobState, QueueName, Timestamp};
 
 use super::super::error::Fault;
 use super::Shared;
@@ -50,9 +51,15 @@ async fn delete(
     old: &[JobKey],
 ) -> Result<u32, Fault> {
     let query = sqlx::query(STILL).bind(batch(old)?).bind(state.code()).bind(before.micros());
+    let rows = query.fetch_all(&mut *tx).await?;
+    delete_all(tx, state, &rows).await
+}
+
+/// Deletes the jobs of these rows, each of tenant, job and queue.
+async fn delete_all(tx: &mut SqliteConnection, state: JobState, rows: &[SqliteRow]) -> Result<u32, Fault> {
     let mut queues = BTreeMap::<i32, i64>::new();
-    let mut keys: Vec<JobKey> = Vec::with_capacity(old.len());
-    for row in query.fetch_all(&mut *tx).await? {
+    let mut keys: Vec<JobKey> = Vec::with_capacity(rows.len());
+    for row in rows {
         keys.push((row.try_get(0)?, row.try_get(1)?));
         *queues.entry(row.try_get(2)?).or_default() -= 1;
     }
@@ -69,6 +76,72 @@ async fn delete(
     }
     writes.flush(tx).await?;
     Ok(u32::try_from(keys.len()).unwrap_or(u32::MAX))
+}
+
+/// Deletes jobs of a queue: see the port.
+pub(super) async fn purge(
+    shared: &Shared,
+    name: &QueueName,
+    state: JobState,
+    before: Option<Timestamp>,
+    limit: u32,
+) -> StoreResult<u32> {
+    let Some(sql) = jobs_of(state) else { return Ok(0) };
+    let name = name.as_str().to_owned();
+    shared
+        .writer
+        .run(move |tx| {
+            Box::pin(async move {
+                let query = sqlx::query(sql).bind(name).bind(state.code());
+                let query = query.bind(before.map(Timestamp::micros)).bind(limit);
+                let rows = query.fetch_all(&mut *tx).await?;
+                delete_all(tx, state, &rows).await
+            })
+        })
+        .await
+}
+
+/// Counts what would be deleted: see the port.
+pub(super) async fn purgeable(
+    shared: &Shared,
+    name: &QueueName,
+    state: JobState,
+    before: Option<Timestamp>,
+    most: u32,
+) -> StoreResult<u32> {
+    let Some(sql) = jobs_of(state) else { return Ok(0) };
+    let query = sqlx::query(sql).bind(name.as_str().to_owned()).bind(state.code());
+    let query = query.bind(before.map(Timestamp::micros)).bind(most);
+    let rows = query.fetch_all(&shared.readers).await.map_err(Fault::from)?;
+    Ok(u32::try_from(rows.len()).unwrap_or(u32::MAX))
+}
+
+macro_rules! jobs_of {
+    ($table:literal, $state:literal, $since:literal) => {
+        concat!(
+            "select f.tenant_id, f.job_id, l.queue_id from queue q cross join lane l on l.queue_id = q.id \
+             cross join ",
+            $table,
+            " f on f.tenant_id = l.tenant_id and f.lane_id = l.id \
+             where q.name = ?1 and ",
+            $state,
+            " and (?3 is null or f.",
+            $since,
+            " < ?3) limit ?4"
+        )
+    };
+}
+
+/// The statement that finds the jobs of a queue in a state.
+fn jobs_of(state: JobState) -> Option<&'static str> {
+    match state {
+        JobState::Running => None,
+        JobState::Pending => Some(jobs_of!("ready", "?2 is not null", "since")),
+        JobState::Waiting | JobState::Scheduled | JobState::Paused => {
+            Some(jobs_of!("parked", "f.state = ?2", "since"))
+        }
+        _ => Some(jobs_of!("finished", "f.state = ?2", "finished_at")),
+    }
 }
 
 const OLD: &str = "select f.tenant_id, f.job_id from finished f \
@@ -95,7 +168,7 @@ macro_rules! of_these {
 }
 
 /// The labels' rows are found by the labels in the job, so the job goes later.
-const DELETE: [&str; 7] = [
+const DELETE: [&str; 9] = [
     "delete from job_label where (tenant_id, key, value, job_id) in ( \
        select j.tenant_id, l.key, l.value, j.id from jsonb_each(?1) e \
        cross join job j on j.tenant_id = e.value->>'$[0]' and j.id = unhex(e.value->>'$[1]', '-') \
@@ -104,6 +177,8 @@ const DELETE: [&str; 7] = [
     of_these!("attempt", "job_id"),
     of_these!("job_event", "job_id"),
     of_these!("progress", "job_id"),
+    of_these!("ready", "job_id"),
+    of_these!("parked", "job_id"),
     of_these!("finished", "job_id"),
     of_these!("job", "id"),
 ];

@@ -7,11 +7,11 @@ use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder a
 use sqlx::{Row as _, SqliteConnection};
 use taskflow_application::ports::{QueueDepth, QueueStore, StoreError, StoreResult};
 use taskflow_domain::queue::{Bucket, Queue, QueueSettings};
-use taskflow_domain::{QueueName, Timestamp};
+use taskflow_domain::{JobState, QueueName, Timestamp};
 
 use super::super::entity::queue::{Column, Entity};
 use super::super::error::{Fault, from_orm};
-use super::{Shared, SqliteStore, limits};
+use super::{Shared, SqliteStore, limits, prune};
 
 #[async_trait]
 impl QueueStore for SqliteStore {
@@ -42,6 +42,35 @@ impl QueueStore for SqliteStore {
     async fn depths(&self) -> StoreResult<Vec<QueueDepth>> {
         Ok(depths(&self.shared).await?)
     }
+
+    async fn draining(&self) -> StoreResult<Vec<QueueName>> {
+        let names: Result<Vec<String>, sqlx::Error> =
+            sqlx::query_scalar(DRAINING).fetch_all(&self.shared.readers).await;
+        let name = |name: String| {
+            QueueName::new(&name).map_err(|fault| StoreError::Rejected(format!("the queue {name:?} {fault}")))
+        };
+        names.map_err(Fault::from)?.into_iter().map(name).collect()
+    }
+
+    async fn purge(
+        &self,
+        name: &QueueName,
+        state: JobState,
+        before: Option<Timestamp>,
+        limit: u32,
+    ) -> StoreResult<u32> {
+        prune::purge(&self.shared, name, state, before, limit).await
+    }
+
+    async fn purgeable(
+        &self,
+        name: &QueueName,
+        state: JobState,
+        before: Option<Timestamp>,
+        most: u32,
+    ) -> StoreResult<u32> {
+        prune::purgeable(&self.shared, name, state, before, most).await
+    }
 }
 
 /// Writes the settings. A new rate begins with a full bucket; an old one keeps
@@ -49,7 +78,7 @@ impl QueueStore for SqliteStore {
 async fn write(tx: &mut SqliteConnection, queue: &Queue, now: Timestamp) -> Result<i32, Fault> {
     let settings = &queue.settings;
     let bucket = settings.rate.map(|rate| Bucket::full(rate, now).micro_tokens);
-    let pause = settings.pause.as_ref();
+    let (pause, drain) = (settings.pause.as_ref(), settings.drain.as_ref());
     let row = sqlx::query(PUT)
         .bind(queue.name.as_str().to_owned())
         .bind(settings.max_running)
@@ -63,6 +92,9 @@ async fn write(tx: &mut SqliteConnection, queue: &Queue, now: Timestamp) -> Resu
         .bind(pause.map(|pause| pause.actor.clone()))
         .bind(pause.map(|pause| pause.since.micros()))
         .bind(pause.and_then(|pause| pause.until).map(Timestamp::micros))
+        .bind(drain.map(|drain| drain.since.micros()))
+        .bind(drain.map(|drain| drain.actor.clone()))
+        .bind(drain.and_then(|drain| drain.reason.clone()))
         .fetch_one(&mut *tx)
         .await?;
     let id = row.try_get(0)?;
@@ -90,8 +122,9 @@ async fn depths(shared: &Shared) -> Result<Vec<QueueDepth>, Fault> {
 }
 
 const PUT: &str = "insert into queue (name, max_running, max_running_per_tenant, rate_limit, rate_period_ms, \
-      bucket_micro, bucket_at, paused, pause_reason, pause_actor, paused_at, paused_until) \
-    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) \
+      bucket_micro, bucket_at, paused, pause_reason, pause_actor, paused_at, paused_until, \
+      drained_at, drain_actor, drain_reason) \
+    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) \
     on conflict (name) do update set \
       max_running = excluded.max_running, \
       max_running_per_tenant = excluded.max_running_per_tenant, \
@@ -105,12 +138,17 @@ const PUT: &str = "insert into queue (name, max_running, max_running_per_tenant,
       pause_reason = excluded.pause_reason, \
       pause_actor = excluded.pause_actor, \
       paused_at = excluded.paused_at, \
-      paused_until = excluded.paused_until \
+      paused_until = excluded.paused_until, \
+      drained_at = excluded.drained_at, \
+      drain_actor = excluded.drain_actor, \
+      drain_reason = excluded.drain_reason \
     returning id";
 
 const COUNT: &str = "update queue set running = case when max_running is null then 0 else ( \
       select count(*) from running r cross join lane l on l.id = r.lane_id where l.queue_id = queue.id) end \
     where id = ?1";
+
+const DRAINING: &str = "select name from queue where drained_at is not null order by name";
 
 /// The oldest due job is looked for among the first of each lane: one that is
 /// less urgent than twenty others of its lane may be older still.

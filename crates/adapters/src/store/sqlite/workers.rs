@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _};
 use sqlx::{Row as _, SqliteConnection};
-use taskflow_application::ports::{HeldLease, StoreResult, Worker, WorkerStore};
+use taskflow_application::ports::{HeldLease, StoreError, StoreResult, Worker, WorkerStore};
 use taskflow_domain::{JobId, LeaseToken, TenantId, Timestamp, WorkerName};
 
 use super::super::entity::worker::{Column, Entity, names_to_text};
@@ -48,6 +48,16 @@ impl WorkerStore for SqliteStore {
         let query = Entity::find().filter(Column::Known.eq(true)).order_by_asc(Column::Name);
         let found = query.all(&self.shared.orm).await.map_err(|fault| from_orm(&fault))?;
         found.into_iter().map(Worker::try_from).collect()
+    }
+
+    async fn busy(&self) -> StoreResult<Vec<(WorkerName, u32)>> {
+        let rows: Result<Vec<(String, u32)>, sqlx::Error> =
+            sqlx::query_as(BUSY).fetch_all(&self.shared.readers).await;
+        let name = |name: String| {
+            WorkerName::new(&name)
+                .map_err(|fault| StoreError::Rejected(format!("the worker {name:?} {fault}")))
+        };
+        rows.map_err(Fault::from)?.into_iter().map(|(worker, n)| Ok((name(worker)?, n))).collect()
     }
 }
 
@@ -96,3 +106,6 @@ const LEAVE: &str = "update worker set known = 0, lease_until = min(lease_until,
 
 const FORGET: &str = "update worker set known = 0 where known = 1 and beat_at < ?1 \
     and not exists (select 1 from running r where r.worker_id = worker.id)";
+
+const BUSY: &str = "select w.name, count(*) from running r cross join worker w on w.id = r.worker_id \
+    group by w.name order by w.name";

@@ -114,7 +114,7 @@ impl Found {
 
 impl Inner {
     /// The jobs of these ids, in their order, without those that are absent.
-    pub(super) async fn jobs(
+    pub(in super::super) async fn jobs(
         self: &Arc<Self>,
         tenant: TenantId,
         jobs: &[JobId],

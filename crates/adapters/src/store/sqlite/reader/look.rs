@@ -16,7 +16,7 @@ use super::super::names;
 use super::super::record::batch;
 
 /// The jobs of these ids, in their order; absent ones are left out.
-pub(super) async fn look(
+pub(in super::super) async fn look(
     reader: &mut SqliteConnection,
     catalog: &Catalog,
     tenant: TenantId,

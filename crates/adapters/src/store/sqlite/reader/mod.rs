@@ -2,7 +2,7 @@
 
 mod filter;
 mod history;
-mod look;
+pub(super) mod look;
 
 use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, Row as _, SqliteConnection};

@@ -1,0 +1,64 @@
+//! How automation rules do.
+
+use axum::extract::State;
+use taskflow_application::ports::RulePage;
+use taskflow_domain::{Rule, TenantSlug};
+use taskflow_protocol::{self as wire, Time};
+
+use super::super::ApiState;
+use super::super::describe::{ListProblems, PageParams, TenantHeader};
+use super::super::extract::{Answer, Asker, Operator, detached};
+use super::super::page::{List, Wanted};
+use super::super::problem::Problem;
+use super::super::query::Query;
+
+fn automation(rule: &Rule, tenant: &TenantSlug) -> wire::Automation {
+    let health = &rule.health;
+    wire::Automation {
+        id: rule.id.0,
+        tenant: tenant.as_str().to_owned(),
+        name: rule.document.name.clone(),
+        trigger: rule.document.trigger.kind().as_str().to_owned(),
+        enabled: rule.enabled,
+        mode: rule.mode.as_str().to_owned(),
+        revision: rule.revision,
+        next_at: rule.next_at.map(Time),
+        waiting_at: rule.queued_at.map(Time),
+        last_at: health.last_at.map(Time),
+        last_outcome: health.last_outcome.map(|outcome| outcome.as_str().to_owned()),
+        error_streak: health.streak,
+        failing_since: health.failing_since.map(Time),
+        jobs_made: rule.jobs_made,
+    }
+}
+
+/// List automations
+///
+/// The rules of a tenant in the order of their making: whether each is on, when
+/// it fires next, what it last came to, and how often in a row it has failed.
+#[utoipa::path(
+    get,
+    path = "/v1/admin/automations",
+    operation_id = "listAutomations",
+    tag = "operations",
+    security(("key" = ["operator"])),
+    params(TenantHeader, PageParams),
+    responses((status = 200, description = "The automations.", body = wire::AutomationList), ListProblems)
+)]
+pub(super) async fn list_automations(
+    State(state): State<ApiState>,
+    Asker(caller, _): Asker<Operator>,
+    mut query: Query,
+) -> Result<Answer<wire::AutomationList>, Problem> {
+    let list = List::new("automations", &caller.slug);
+    let Wanted { after, limit } = Wanted::read(&mut query, &list);
+    query.close()?;
+    let slug = caller.slug.clone();
+    let page = RulePage { after, limit: limit + 1 };
+    let mut rules = detached(async move { state.insight.automations(&caller, page).await }).await??;
+    let more = rules.len() > limit as usize;
+    rules.truncate(limit as usize);
+    let next_cursor = rules.last().filter(|_| more).map(|last| list.cursor(&last.id));
+    let items = rules.iter().map(|rule| automation(rule, &slug)).collect();
+    Ok(Answer(wire::AutomationList { items, next_cursor }))
+}

@@ -1,0 +1,50 @@
+//! Who keeps the engine going.
+
+use axum::extract::State;
+use taskflow_application::ports::RunnerStatus;
+use taskflow_domain::Timestamp;
+use taskflow_protocol::{self as wire, Time};
+
+use super::super::ApiState;
+use super::super::describe::ListProblems;
+use super::super::extract::{Answer, Asker, Operator, detached};
+use super::super::problem::Problem;
+use super::super::query::NoQuery;
+
+fn runner(runner: &RunnerStatus) -> wire::Runner {
+    let loops = runner.loops.iter().map(|status| wire::RunnerLoop {
+        name: status.name.clone(),
+        runs: status.runs,
+        failures: status.failures,
+        last_started_at: status.last_started_us.map(|at| Time(Timestamp::from_micros(at))),
+        last_took_us: status.last_took_us,
+        error: status.error.clone(),
+    });
+    wire::Runner {
+        id: runner.name.clone(),
+        started_at: Time(runner.started_at),
+        seen_at: Time(runner.seen_at),
+        loops: loops.collect(),
+    }
+}
+
+/// List runners
+///
+/// All processes with loops, by name: what each loop did last, when, how long it
+/// took, and why it failed. Each process tells every five seconds.
+#[utoipa::path(
+    get,
+    path = "/v1/admin/runner",
+    operation_id = "listRunners",
+    tag = "operations",
+    security(("key" = ["operator"])),
+    responses((status = 200, description = "The runners.", body = wire::RunnerList), ListProblems)
+)]
+pub(super) async fn list_runners(
+    State(state): State<ApiState>,
+    _: Asker<Operator>,
+    _: NoQuery,
+) -> Result<Answer<wire::RunnerList>, Problem> {
+    let found = detached(async move { state.insight.runners().await }).await??;
+    Ok(Answer(wire::RunnerList { items: found.iter().map(runner).collect(), next_cursor: None }))
+}

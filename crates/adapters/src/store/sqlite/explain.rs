@@ -1,0 +1,240 @@
+//! [`ExplainReader`]: the rows that a claim looks at, read for a person.
+//!
+//! Each statement reads through an index and stops at a bound, so neither many
+//! due jobs nor many lanes make it slow.
+
+use async_trait::async_trait;
+use sea_orm::EntityTrait as _;
+use sqlx::{Row as _, SqliteConnection};
+use taskflow_application::ports::{ExplainReader, StoreResult};
+use taskflow_domain::explain::{
+    Facts, HeldLane, LimitFacts, Line, MOST_AHEAD, MOST_HOLDERS, QueueFacts, QueueLine, Serving, TenantFacts,
+};
+use taskflow_domain::queue::Queue;
+use taskflow_domain::{Job, JobId, QueueName, TenantId, Timestamp};
+
+use super::super::entity::queue::Entity;
+use super::super::error::{Fault, from_orm};
+use super::reader::look;
+use super::{Shared, SqliteStore, names};
+
+/// So many lanes that are held back are looked at.
+const MOST_LANES: i64 = 500;
+/// So many jobs of such a lane are counted.
+const MOST_JOBS: i64 = 1_000;
+
+/// What [`PLACE`] finds.
+struct Place {
+    queue: i32,
+    lane: i32,
+    route: i32,
+    ord: Option<i64>,
+    tenant: TenantFacts,
+}
+
+#[async_trait]
+impl ExplainReader for SqliteStore {
+    async fn facts(&self, tenant: TenantId, job: JobId, now: Timestamp) -> StoreResult<Option<Facts>> {
+        Ok(facts(&self.shared, tenant, job, now).await?)
+    }
+
+    async fn line(&self, queue: &QueueName, now: Timestamp) -> StoreResult<Option<QueueLine>> {
+        Ok(line(&self.shared, queue, now).await?)
+    }
+}
+
+async fn facts(shared: &Shared, tenant: TenantId, id: JobId, now: Timestamp) -> Result<Option<Facts>, Fault> {
+    let mut reader = shared.readers.acquire().await?;
+    let Some(place) = place(&mut reader, tenant, id).await? else { return Ok(None) };
+    let job = look::look(&mut reader, &shared.catalog, tenant, &[id.0], now).await?.pop();
+    let Some(job) = job else { return Ok(None) };
+    let own_in_queue = holders(&mut reader, tenant, Some(place.queue)).await?.0;
+    let line = match place.ord {
+        Some(ord) => Some(line_of(&mut reader, place.lane, ord, id).await?),
+        None => None,
+    };
+    let limits = limits(&mut reader, tenant, &place).await?;
+    let serving = serving(&mut reader, tenant, &place, now).await?;
+    drop(reader);
+    let Some(queue) = queue_facts(shared, place.queue).await? else { return Ok(None) };
+    Ok(Some(assemble(job, &place, queue, line, limits, own_in_queue, serving)))
+}
+
+fn assemble(
+    job: Job,
+    place: &Place,
+    queue: QueueFacts,
+    line: Option<Line>,
+    (tenant_limit, tenant_in_queue): Limits,
+    own_in_queue: Vec<JobId>,
+    serving: Serving,
+) -> Facts {
+    Facts { job, line, queue, tenant: place.tenant, tenant_limit, tenant_in_queue, own_in_queue, serving }
+}
+
+/// The limit of a tenant over all queues, and that in the job's own.
+type Limits = (Option<LimitFacts>, Option<LimitFacts>);
+
+async fn place(reader: &mut SqliteConnection, tenant: TenantId, job: JobId) -> Result<Option<Place>, Fault> {
+    let row = sqlx::query(PLACE).bind(tenant.0).bind(job.0).fetch_optional(reader).await?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(Place {
+        queue: row.try_get(0)?,
+        lane: row.try_get(1)?,
+        route: row.try_get(2)?,
+        ord: row.try_get(3)?,
+        tenant: TenantFacts { paused: row.try_get(4)?, updated_at: Timestamp::from_micros(row.try_get(5)?) },
+    }))
+}
+
+async fn line_of(reader: &mut SqliteConnection, lane: i32, ord: i64, job: JobId) -> Result<Line, Fault> {
+    let query = sqlx::query(LINE).bind(lane).bind(ord).bind(job.0).bind(MOST_AHEAD);
+    let row = query.fetch_one(reader).await?;
+    Ok(Line { jobs_ahead: row.try_get(0)?, lanes_ahead: row.try_get(1)? })
+}
+
+/// Running jobs of the tenant, the latest first, and when the latest began.
+async fn holders(
+    reader: &mut SqliteConnection,
+    tenant: TenantId,
+    queue: Option<i32>,
+) -> Result<(Vec<JobId>, Option<Timestamp>), Fault> {
+    let query = sqlx::query(HOLDERS).bind(tenant.0).bind(queue).bind(MOST_HOLDERS as i64);
+    let rows = query.fetch_all(reader).await?;
+    let start = |row: &sqlx::sqlite::SqliteRow| Ok::<_, Fault>(Timestamp::from_micros(row.try_get(1)?));
+    let last = rows.first().map(start).transpose()?;
+    let jobs = rows.iter().map(|row| Ok(JobId(row.try_get(0)?))).collect::<Result<_, Fault>>()?;
+    Ok((jobs, last))
+}
+
+async fn limits(reader: &mut SqliteConnection, tenant: TenantId, place: &Place) -> Result<Limits, Fault> {
+    let rows = sqlx::query(LIMITS).bind(place.lane).fetch_all(&mut *reader).await?;
+    let (mut over_all, mut in_queue) = (None, None);
+    for row in &rows {
+        let all: bool = row.try_get(0)?;
+        let (holders, last_start) = holders(reader, tenant, (!all).then_some(place.queue)).await?;
+        let limit = LimitFacts { max: row.try_get(1)?, running: row.try_get(2)?, holders, last_start };
+        *(if all { &mut over_all } else { &mut in_queue }) = Some(limit);
+    }
+    Ok((over_all, in_queue))
+}
+
+async fn serving(
+    reader: &mut SqliteConnection,
+    tenant: TenantId,
+    place: &Place,
+    now: Timestamp,
+) -> Result<Serving, Fault> {
+    let query = sqlx::query(SERVING).bind(tenant.0).bind(place.queue).bind(place.route).bind(now.micros());
+    let row = query.fetch_one(reader).await?;
+    Ok(Serving { workers: row.try_get(0)?, slots: row.try_get(1)?, busy: row.try_get(2)? })
+}
+
+async fn queue_facts(shared: &Shared, id: i32) -> Result<Option<QueueFacts>, Fault> {
+    let found = Entity::find_by_id(id).one(&shared.orm).await;
+    let Some(row) = found.map_err(|fault| Fault::Store(from_orm(&fault)))? else { return Ok(None) };
+    let running = u32::try_from(row.running).unwrap_or_default();
+    let bucket = row.bucket();
+    Ok(Some(QueueFacts { settings: Queue::try_from(row)?.settings, running, bucket }))
+}
+
+async fn line(shared: &Shared, name: &QueueName, now: Timestamp) -> Result<Option<QueueLine>, Fault> {
+    let mut reader = shared.readers.acquire().await?;
+    let ids = names::queue_ids(&mut reader, &shared.catalog, std::slice::from_ref(name)).await?;
+    let Some(&id) = ids.first() else { return Ok(None) };
+    let query = sqlx::query(HELD).bind(id).bind(now.micros()).bind(MOST_LANES).bind(MOST_JOBS);
+    let mut held = Vec::new();
+    for row in query.fetch_all(&mut *reader).await? {
+        let jobs = u64::try_from(row.try_get::<i64, _>(1)?).unwrap_or_default();
+        held.push(HeldLane { by_tenant: row.try_get(0)?, jobs, more: jobs >= MOST_JOBS as u64 });
+    }
+    let mut by_state = [0; 9];
+    for row in sqlx::query(DEPTH).bind(id).fetch_all(&mut *reader).await? {
+        let (state, n): (u8, i64) = (row.try_get(0)?, row.try_get(1)?);
+        if let Some(count) = by_state.get_mut(usize::from(state)) {
+            *count = u64::try_from(n).unwrap_or_default();
+        }
+    }
+    drop(reader);
+    let more_held = held.len() >= MOST_LANES as usize;
+    let queue = queue_facts(shared, id).await?;
+    Ok(queue.map(|queue| QueueLine { queue, by_state, held, more_held }))
+}
+
+/// Where the job belongs, and its place among the due jobs if it is one.
+const PLACE: &str = "select j.queue_id, j.lane_id, case when j.target is null then j.kind_id else 0 end, \
+      (select r.ord from ready r where r.tenant_id = j.tenant_id and r.job_id = j.id), t.paused, t.updated_at \
+    from job j cross join tenant t on t.id = j.tenant_id where j.tenant_id = ?1 and j.id = ?2";
+
+macro_rules! full {
+    () => {
+        "exists (select 1 from limit_slot s \
+           where s.id in (l.tenant_slot, l.queue_slot) and s.running >= s.max_running)"
+    };
+}
+
+/// Jobs of the lane and lanes of the queue that a claim takes first.
+const LINE: &str = concat!(
+    "select \
+      (select count(*) from (select 1 from ready r \
+         where r.lane_id = me.id and (r.ord, r.job_id) < (?2, ?3) limit ?4)), \
+      (select count(*) from (select 1 from lane l \
+         where l.queue_id = me.queue_id and l.route = me.route \
+           and l.active = 1 and l.blocked = 0 and l.paused = 0 \
+           and (l.virtual_us, l.id) < (me.virtual_us, me.id) \
+           and exists (select 1 from ready r where r.lane_id = l.id) and not ",
+    full!(),
+    " limit ?4)) \
+     from lane me where me.id = ?1"
+);
+
+const LIMITS: &str = "select s.queue_id is null, s.max_running, s.running \
+    from lane l cross join limit_slot s on s.id in (l.tenant_slot, l.queue_slot) where l.id = ?1";
+
+/// Running jobs of a tenant, the latest first; `?2` only those of that queue.
+const HOLDERS: &str = "select r.job_id, r.started_at from running r \
+    where r.tenant_id = ?1 and (?2 is null or r.lane_id in ( \
+      select l.id from lane l where l.tenant_id = ?1 and l.queue_id = ?2)) \
+    order by r.started_at desc, r.job_id limit ?3";
+
+/// Workers that are alive and serve a lane.
+macro_rules! serving {
+    ($tenant:literal, $queue:literal, $route:literal, $now:literal) => {
+        concat!(
+            "w.known = 1 and w.lease_until > ",
+            $now,
+            " and (w.tenant_id is null or w.tenant_id = ",
+            $tenant,
+            ") and (w.queues = '[]' or (select q.name from queue q where q.id = ",
+            $queue,
+            ") in (select value from json_each(w.queues))) and case when ",
+            $route,
+            " = 0 then w.kinds = '[]' else (select k.name from kind k where k.id = ",
+            $route,
+            ") in (select value from json_each(w.kinds)) end"
+        )
+    };
+}
+
+const SERVING: &str = concat!(
+    "select count(*), min(coalesce(sum(w.slots), 0), 4294967295), \
+       coalesce(sum((select count(*) from running r where r.worker_id = w.id)), 0) \
+     from worker w where ",
+    serving!("?1", "?2", "?3", "?4")
+);
+
+/// Lanes that claims pass by, and those whose jobs nobody serves.
+const HELD: &str = concat!(
+    "with lanes as materialized ( \
+       select l.id, l.paused = 1 or ",
+    full!(),
+    " as by_tenant from lane l where l.queue_id = ?1 and l.active = 1 and (l.paused = 1 or ",
+    full!(),
+    " or not exists (select 1 from worker w where ",
+    serving!("l.tenant_id", "l.queue_id", "l.route", "?2"),
+    ")) limit ?3) \
+     select by_tenant, (select count(*) from (select 1 from ready r where r.lane_id = lanes.id limit ?4)) \
+     from lanes"
+);
+
+const DEPTH: &str = "select state, n from depth where queue_id = ?1";

@@ -1,0 +1,128 @@
+//! The port of explaining, on the state: read off what the claim reads.
+
+use async_trait::async_trait;
+use taskflow_domain::explain::{
+    Facts, HeldLane, LimitFacts, Line, MOST_AHEAD, MOST_HOLDERS, QueueFacts, QueueLine, Serving, TenantFacts,
+};
+use taskflow_domain::{JobId, JobSpec, Kind, QueueName, Standing, TenantId, Timestamp};
+
+use super::MemoryStore;
+use super::state::{JobRow, LaneKey, Place, State};
+use crate::ports::{ExplainReader, StoreResult, Worker};
+
+impl State {
+    fn facts(&self, key: (TenantId, JobId), now: Timestamp) -> Option<Facts> {
+        let job = self.jobs.get(&key)?;
+        let tenant = self.tenants.get(&key.0)?;
+        let (spec, settings) = (&job.spec, &tenant.settings);
+        let queue = self.queue_facts(&spec.queue)?;
+        let of_tenant = |other: &JobSpec| other.tenant == spec.tenant;
+        let in_queue = |other: &JobSpec| of_tenant(other) && other.queue == spec.queue;
+        let limit = |max: u32, counts: &dyn Fn(&JobSpec) -> bool| {
+            let (holders, last_start) = self.holders(counts);
+            LimitFacts { max, running: self.count_running(counts), holders, last_start }
+        };
+        Some(Facts {
+            job: job.show(&tenant.slug, now),
+            line: self.line_of(job),
+            tenant: TenantFacts { paused: settings.paused, updated_at: tenant.updated_at },
+            tenant_limit: settings.max_running.map(|max| limit(max, &of_tenant)),
+            tenant_in_queue: queue.settings.max_running_per_tenant.map(|max| limit(max, &in_queue)),
+            own_in_queue: self.holders(&in_queue).0,
+            serving: self.serving(&job.lane(), now),
+            queue,
+        })
+    }
+
+    fn queue_facts(&self, name: &QueueName) -> Option<QueueFacts> {
+        let row = self.queues.get(name)?;
+        let running = self.count_running(|spec| spec.queue == *name);
+        Some(QueueFacts { settings: row.settings.clone(), running, bucket: row.bucket })
+    }
+
+    /// Running jobs that count, the latest first, and when the latest began.
+    fn holders(&self, counts: &dyn Fn(&JobSpec) -> bool) -> (Vec<JobId>, Option<Timestamp>) {
+        let running = self.running.iter().filter_map(|key| self.jobs.get(key));
+        let counting = running.filter(|job| counts(&job.spec));
+        let mut found: Vec<_> = counting
+            .filter_map(|job| Some((std::cmp::Reverse(job.running()?.started_at), job.spec.id)))
+            .collect();
+        found.sort();
+        let last = found.first().map(|(start, _)| start.0);
+        (found.into_iter().take(MOST_HOLDERS).map(|(_, job)| job).collect(), last)
+    }
+
+    fn line_of(&self, job: &JobRow) -> Option<Line> {
+        let Place::At(Standing::Pending { due }) = job.place else { return None };
+        let key = job.lane();
+        let own = self.lanes.get(&key)?;
+        let order = (job.spec.priority.order_key(due), job.spec.id);
+        let first = |rival: &&LaneKey| {
+            let lane = &self.lanes[*rival];
+            rival.queue == key.queue
+                && rival.route == key.route
+                && (lane.virtual_us, *rival) < (own.virtual_us, &key)
+                && !lane.due.is_empty()
+                && self.room(rival) > 0
+        };
+        let bounded = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).min(MOST_AHEAD);
+        Some(Line {
+            jobs_ahead: bounded(own.due.range(..order).count()),
+            lanes_ahead: bounded(self.lanes.keys().filter(first).count()),
+        })
+    }
+
+    fn serving(&self, key: &LaneKey, now: Timestamp) -> Serving {
+        let mut serving = Serving::default();
+        for worker in self.workers.values().filter(|worker| serves(worker, key, now)) {
+            let runs = |job: &&JobRow| job.running().is_some_and(|running| running.worker == worker.name);
+            let busy = self.running.iter().filter_map(|key| self.jobs.get(key)).filter(runs).count();
+            serving.workers += 1;
+            serving.slots = serving.slots.saturating_add(worker.slots);
+            serving.busy = serving.busy.saturating_add(u32::try_from(busy).unwrap_or(u32::MAX));
+        }
+        serving
+    }
+
+    fn queue_line(&self, name: &QueueName, now: Timestamp) -> Option<QueueLine> {
+        let due = self.lanes.iter().filter(|(key, lane)| key.queue == *name && !lane.due.is_empty());
+        let held = due.filter_map(|(key, lane)| {
+            let by_tenant = self.room(key) == 0;
+            let jobs = lane.due.len() as u64;
+            (by_tenant || self.serving(key, now).workers == 0).then_some(HeldLane {
+                by_tenant,
+                jobs,
+                more: false,
+            })
+        });
+        let mut by_state = [0; 9];
+        for job in self.jobs.values().filter(|job| job.spec.queue == *name) {
+            by_state[job.kept_state() as usize] += 1;
+        }
+        let queue = self.queue_facts(name)?;
+        Some(QueueLine { queue, by_state, held: held.collect(), more_held: false })
+    }
+}
+
+/// Whether a worker is alive and would run the jobs of a lane.
+fn serves(worker: &Worker, key: &LaneKey, now: Timestamp) -> bool {
+    let of_kind = |kind: &Option<Kind>| match kind {
+        None => worker.kinds.is_empty(),
+        Some(kind) => worker.kinds.contains(kind),
+    };
+    worker.lease_until > now
+        && of_kind(&key.route)
+        && worker.tenant.is_none_or(|tenant| tenant == key.tenant)
+        && (worker.queues.is_empty() || worker.queues.contains(&key.queue))
+}
+
+#[async_trait]
+impl ExplainReader for MemoryStore {
+    async fn facts(&self, tenant: TenantId, job: JobId, now: Timestamp) -> StoreResult<Option<Facts>> {
+        Ok(self.state().facts((tenant, job), now))
+    }
+
+    async fn line(&self, queue: &QueueName, now: Timestamp) -> StoreResult<Option<QueueLine>> {
+        Ok(self.state().queue_line(queue, now))
+    }
+}

@@ -1,0 +1,117 @@
+//! What operators ask of a running TaskFlow: why, how much, and who does it.
+
+use anyhow::{Context as _, Result, ensure};
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use taskflow_tests::process::eventually;
+
+use super::api::{Api, Store};
+use super::on_both_databases;
+
+on_both_databases! {
+    a_limit_is_explained
+    a_queue_is_drained_and_purged
+    figures_follow_the_work
+}
+
+fn sleeps(ms: u64) -> Value {
+    json!({"kind": "rest", "queue": "q", "target": {"type": "builtin", "name": "sleep", "ms": ms}})
+}
+
+/// The gate of that name, if the job stands before it.
+fn gate<'a>(explanation: &'a Value, name: &str) -> Option<&'a Value> {
+    explanation["gates"].as_array()?.iter().find(|gate| gate["gate"] == name)
+}
+
+async fn a_limit_is_explained(store: Store) -> Result<()> {
+    let (_process, api) = store.up().await?;
+    api.put("/v1/admin/tenants/default", &json!({"max_running": 1})).await?;
+    let first = api.submit(&sleeps(60_000)).await?;
+    api.in_state(&first, "RUNNING").await?;
+    let second = api.submit(&sleeps(0)).await?;
+    let why = api.get(&format!("/v1/jobs/{second}/explain")).await?;
+    ensure!(why["state"] == "PENDING" && why["runnable"] == false, "{why}");
+    let limit = gate(&why, "tenant_limit").context("the limit is named")?;
+    ensure!(limit["open"] == false && limit["limit"] == 1 && limit["in_use"] == 1, "{limit}");
+    ensure!(limit["held_by"] == json!([first]), "{limit}");
+    let queue = api.get("/v1/admin/queues/q/explain").await?;
+    ensure!(queue["gates"] == json!([{"gate": "tenant_limit", "jobs": 1, "at_least": false}]), "{queue}");
+    let workers = api.get("/v1/admin/workers").await?;
+    ensure!(workers["items"][0]["running"] == 1, "{workers}");
+    api.post(&format!("/v1/jobs/{first}/cancel"), &json!({})).await?;
+    api.in_state(&second, "SUCCEEDED").await?;
+    let why = api.get(&format!("/v1/jobs/{second}/explain")).await?;
+    ensure!(why == json!({"state": "SUCCEEDED", "runnable": false, "gates": []}), "{why}");
+    Ok(())
+}
+
+async fn a_queue_is_drained_and_purged(store: Store) -> Result<()> {
+    let (_process, api) = store.up().await?;
+    api.put("/v1/admin/queues/q", &json!({"paused": true})).await?;
+    let kept = api.submit(&sleeps(0)).await?;
+    let (status, queue) = api.post("/v1/admin/queues/q/drain", &json!({"reason": "it goes away"})).await?;
+    ensure!(status == StatusCode::OK && queue["draining"] == true, "{queue}");
+    ensure!(queue["drain"]["reason"] == "it goes away", "{queue}");
+    let (status, refused) = api.post("/v1/jobs", &sleeps(0)).await?;
+    ensure!(status == StatusCode::CONFLICT && refused["code"] == "queue_draining", "{refused}");
+    let (status, refused) = api.post("/v1/jobs/batch", &json!({"jobs": [sleeps(0)]})).await?;
+    ensure!(
+        status == StatusCode::CONFLICT && refused["errors"][0]["pointer"] == "#/jobs/0/queue",
+        "{refused}"
+    );
+    let why = api.get(&format!("/v1/jobs/{kept}/explain")).await?;
+    ensure!(gate(&why, "draining").is_some_and(|gate| gate["open"] == true), "{why}");
+    ensure!(gate(&why, "paused_queue").is_some_and(|gate| gate["open"] == false), "{why}");
+    let purge = |dry_run: bool| json!({"states": ["PENDING", "PENDING", "DEAD"], "dry_run": dry_run});
+    let (_, counted) = api.post("/v1/admin/queues/q/purge", &purge(true)).await?;
+    ensure!(counted == json!({"jobs": 1, "more": false, "dry_run": true}), "{counted}");
+    api.job(&kept).await?;
+    let (_, purged) = api.post("/v1/admin/queues/q/purge", &purge(false)).await?;
+    ensure!(purged == json!({"jobs": 1, "more": false, "dry_run": false}), "{purged}");
+    ensure!(api.job(&kept).await.is_err(), "it is gone");
+    let (status, wrong) = api.post("/v1/admin/queues/q/purge", &json!({"states": ["RUNNING"]})).await?;
+    ensure!(status == StatusCode::UNPROCESSABLE_ENTITY, "{wrong}");
+    let (_, queue) = api.post("/v1/admin/queues/q/resume", &json!({})).await?;
+    ensure!(queue["draining"] == false && queue["paused"] == false, "{queue}");
+    let run = api.submit(&sleeps(0)).await?;
+    api.in_state(&run, "SUCCEEDED").await?;
+    Ok(())
+}
+
+/// Sums of all buckets of the last hour, by kind.
+async fn succeeded(api: &Api, kind: &str) -> Result<u64> {
+    let stats = api.get(&format!("/v1/admin/stats?by=kind&kind={kind}")).await?;
+    let items = stats["items"].as_array().context("buckets")?;
+    Ok(items.iter().filter_map(|bucket| bucket["succeeded"].as_u64()).sum())
+}
+
+async fn figures_follow_the_work(store: Store) -> Result<()> {
+    let (_process, api) = store.up().await?;
+    for _ in 0..5 {
+        let id = api.submit(&sleeps(5)).await?;
+        api.in_state(&id, "SUCCEEDED").await?;
+    }
+    eventually("the figures are written", async || Ok((succeeded(&api, "rest").await? == 5).then_some(())))
+        .await?;
+    let queue = api.get("/v1/admin/queues/q").await?;
+    let recent = &queue["recent"];
+    ensure!(recent["ended"] == 5 && recent["created"] == 5 && recent["success_rate"] == 1.0, "{queue}");
+    ensure!(recent["run_ms"]["p50"].as_f64().is_some_and(|ms| ms >= 4.0), "{queue}");
+    ensure!(recent["throughput_per_s"].as_f64().is_some_and(|rate| rate > 0.0), "{queue}");
+    let listed = api.get("/v1/admin/queues").await?;
+    ensure!(listed["items"].as_array().is_some_and(|items| items.iter().any(|item| item["name"] == "q")));
+    let stats = api.get("/v1/admin/stats?span=hour&by=tenant&by=queue&by=kind&tenant=default").await?;
+    let bucket = &stats["items"][0];
+    ensure!(stats["span_seconds"] == 3600 && bucket["tenant"] == "default", "{stats}");
+    ensure!(bucket["queue"] == "q" && bucket["kind"] == "rest", "{stats}");
+    let nobody = api.get("/v1/admin/stats?tenant=nobody").await?;
+    ensure!(nobody["items"] == json!([]), "{nobody}");
+    let sweep = eventually("the runner tells of its loops", async || {
+        let runners = api.get("/v1/admin/runner").await?;
+        let loops = runners["items"][0]["loops"].as_array().cloned().unwrap_or_default();
+        Ok(loops.into_iter().find(|status| status["name"] == "sweep" && status["runs"].as_u64() > Some(0)))
+    });
+    let sweep = sweep.await?;
+    ensure!(sweep["error"].is_null() && sweep["last_took_us"].is_number(), "{sweep}");
+    Ok(())
+}
