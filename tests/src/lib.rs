@@ -6,4 +6,5 @@ pub mod builders;
 pub mod contract;
 pub mod postgres;
 pub mod process;
+pub mod rules;
 pub mod yardstick;

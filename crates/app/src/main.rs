@@ -3,6 +3,7 @@
 //! It ends with 0 when all went well, with 2 when it was told something that
 //! cannot be right, and with 1 when something failed on the way.
 
+mod automation;
 mod bench;
 mod cli;
 mod commands;

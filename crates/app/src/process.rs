@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result};
 use taskflow_adapters::rest;
 use taskflow_adapters::rest::server::{self, ServerLimits};
 use taskflow_adapters::telemetry::{Metrics, Traces, start_traces};
+use taskflow_application::automation::Automation;
 use taskflow_application::insight::Insight;
 use taskflow_application::maintain::Maintain;
 use tokio::net::TcpListener;
@@ -21,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::runner::Runner;
 use crate::wiring::{self, Engine};
-use crate::{loops, shutdown};
+use crate::{automation, loops, shutdown};
 
 /// The longest that open requests may take after the signal.
 const LONGEST_REQUESTS: Duration = Duration::from_secs(10);
@@ -50,6 +51,7 @@ struct Process {
     stop: CancellationToken,
     listener: Option<TcpListener>,
     engine: Engine,
+    automation: Automation,
     figures: Metrics,
     traces: Option<Traces>,
 }
@@ -81,7 +83,9 @@ impl Process {
         let Some(engine) = stop.run_until_cancelled(Engine::open(&config, &stop)).await else {
             return Ok(None);
         };
-        Ok(Some(Self { config, parts, stop, listener, engine: engine?, figures, traces }))
+        let engine = engine?;
+        let automation = automation::automation(&config, &engine.world)?;
+        Ok(Some(Self { config, parts, stop, listener, engine, automation, figures, traces }))
     }
 
     async fn run(mut self) -> Result<()> {
@@ -94,6 +98,7 @@ impl Process {
             let lease_ms = self.config.worker.lease_ms;
             let maintain = Maintain::new(self.engine.world.clone(), self.config.retention, lease_ms);
             loops::start_engine(&runner, &self.engine.world, Arc::new(maintain), lease_ms);
+            automation::start(&runner, &self.engine.world, &self.automation, self.config.events);
         }
         let listener = self.listener.take();
         let server = self.server(&runner, listener);
@@ -131,7 +136,13 @@ impl Process {
         tracing::info!(http.listen = address, "listening");
         let drain = self.config.shutdown.min(LONGEST_REQUESTS);
         let limits = ServerLimits { drain, ..ServerLimits::default() };
-        let state = self.engine.api(&self.config, &self.figures, &self.stop);
+        let state = match self.engine.api(&self.config, &self.automation, &self.figures, &self.stop) {
+            Ok(state) => state,
+            Err(error) => {
+                tracing::error!(%error, "the API cannot be served");
+                return self.stop.cancel();
+            }
+        };
         loops::start_key_uses(runner, &state.access);
         let router = if self.parts.api { rest::router(state) } else { rest::health_router(state) };
         server::serve(listener, router, limits, self.stop.clone()).await;

@@ -11,7 +11,9 @@ use taskflow_adapters::system::{SystemClock, SystemIds, SystemJitter};
 use taskflow_adapters::telemetry::Metrics;
 use taskflow_application::World;
 use taskflow_application::access::Access;
+use taskflow_application::automation::{Automation, Pulse};
 use taskflow_application::drains::Drains;
+use taskflow_application::maintain::Maintain;
 use taskflow_application::memory::LocalWakeups;
 use taskflow_application::ports::{Wakeups, Worker as Known};
 use taskflow_application::tally::Tally;
@@ -20,12 +22,14 @@ use taskflow_domain::WorkerName;
 use taskflow_worker::{Executor, LeaseSource, Worker, WorkerConfig};
 use tokio_util::sync::CancellationToken;
 
+use crate::automation::OnePulse;
 use crate::config::Config;
 use crate::database::Database;
 use crate::loops;
 use crate::source::LocalSource;
 
 /// The ports of this process over its database.
+#[derive(Clone)]
 pub(crate) struct Engine {
     pub(crate) world: World,
     pub(crate) clock: SystemClock,
@@ -78,9 +82,17 @@ impl Engine {
     }
 
     /// What the API stands on.
-    pub(crate) fn api(&self, config: &Config, figures: &Metrics, stop: &CancellationToken) -> ApiState {
+    pub(crate) fn api(
+        &self,
+        config: &Config,
+        automation: &Automation,
+        figures: &Metrics,
+        stop: &CancellationToken,
+    ) -> Result<ApiState> {
         let world = &self.world;
         let mut state = ApiState::new(world);
+        state.automation = Some(automation.clone());
+        state.pulse = Some(self.pulse(config, automation)?);
         if config.auth.on {
             let operator = config.auth.operator_key.as_ref().map(|key| key.0.as_str());
             state.access = Access::keyed(world.clone(), operator);
@@ -93,7 +105,16 @@ impl Engine {
         let figures = figures.clone();
         state.metrics = Arc::new(move || figures.render());
         state.stop = stop.clone();
-        state
+        Ok(state)
+    }
+
+    /// One bounded tick over this process's use cases.
+    fn pulse(&self, config: &Config, automation: &Automation) -> Result<Pulse> {
+        let maintain = Maintain::new(self.world.clone(), config.retention, config.worker.lease_ms);
+        let (engine, given) = (self.clone(), config.clone());
+        let source = Box::new(move || engine.source(&given));
+        let worker = OnePulse::new(source, executor(config, &self.world)?);
+        Ok(Pulse::new(automation.clone(), Arc::new(maintain), Arc::new(worker)))
     }
 
     /// A name that no other worker has, nor this one after a restart.

@@ -80,6 +80,10 @@ macro_rules! contract_suite {
             workers: a_worker_comes_back a_beat_tells_what_is_held
                 a_leaving_worker_frees_what_it_holds a_worker_may_leave_and_come_back
                 silent_workers_are_forgotten busy_workers_are_counted;
+            rules: a_rule_comes_back a_change_names_its_revision rules_are_listed_in_pages a_webhook_key_has_one_rule secrets_are_kept_apart rules_become_due only_watched_ends_are_told;
+            firing: an_occurrence_is_fired_once a_claim_that_does_not_hold_changes_nothing a_key_counts_once_for_each_tenant jobs_that_cannot_be_made_change_the_outcome a_delivery_counts_once a_fan_out_goes_on unfinished_jobs_are_those_of_the_last_firing;
+            events: an_id_counts_once_for_its_source an_event_leaves_the_outbox_with_its_firings the_past_is_read;
+            automation: occurrences_are_fired two_days_are_missed instances_overlap a_missing_field_is_told an_event_reaches_every_rule_once a_chain_is_cut a_delivery_repeats billing_is_recalculated a_rehearsal_makes_nothing;
         }
     };
 }
@@ -110,12 +114,15 @@ macro_rules! contract_verb {
     };
 }
 
+pub mod automation;
 pub mod claim;
 pub mod commit;
 pub mod control;
 pub mod edit;
+pub mod events;
 pub mod explain;
 pub mod fairness;
+pub mod firing;
 pub mod insert;
 pub mod leases;
 pub mod limits;
@@ -124,6 +131,7 @@ pub mod prune;
 pub mod queues;
 pub mod reader_history;
 pub mod reader_list;
+pub mod rules;
 pub mod stats;
 pub mod sweep;
 pub mod tenants;

@@ -4,12 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
+use taskflow_application::automation::EventRetention;
 use taskflow_application::maintain::Retention;
 
 use super::fault::Fault;
 use super::layers::Layers;
 use super::setting::{self, Setting};
-use super::{Auth, Config, Database, DatabaseUrl, Egress, Faults, Http, Logs, Need, Worker, parse};
+use super::{Auth, Config, Database, DatabaseUrl, Egress, Faults, Http, Logs, Need, Secrets, Worker, parse};
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -41,6 +42,8 @@ impl Reader<'_> {
         let worker = self.worker();
         let egress = self.one(&setting::EGRESS_ALLOW, parse::networks);
         let retention = self.retention();
+        let events = self.events();
+        let keys = self.one(&setting::SECRETS_KEY, parse::sealing_keys);
         let shutdown = self.one(&setting::SHUTDOWN_MS, parse::number(0..=3_600_000));
         let logs = self.logs();
         let traces = self.traces();
@@ -54,7 +57,9 @@ impl Reader<'_> {
             http,
             auth,
             worker: worker?,
+            secrets: Secrets { keys: keys? },
             retention: retention?,
+            events: events?,
             shutdown: Duration::from_millis(shutdown?),
             logs: logs?,
             traces: traces?,
@@ -94,6 +99,15 @@ impl Reader<'_> {
             dead_ms: dead?,
             cancelled_ms: cancelled?,
         })
+    }
+
+    fn events(&mut self) -> Option<EventRetention> {
+        let mut read = |setting| {
+            let hours = self.one(setting, parse::number(1..=876_000))?;
+            i64::try_from(hours).ok().map(|hours| hours * HOUR_MS)
+        };
+        let (events, firings) = (read(&setting::EVENTS_HOURS), read(&setting::FIRINGS_HOURS));
+        Some(EventRetention { events_ms: events?, firings_ms: firings? })
     }
 
     fn logs(&mut self) -> Option<Logs> {

@@ -19,6 +19,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use taskflow_adapters::telemetry::LogFormat;
+use taskflow_application::automation::EventRetention;
 use taskflow_application::maintain::Retention;
 
 pub(crate) use fault::Faults;
@@ -72,6 +73,23 @@ pub(crate) struct Auth {
     pub(crate) operator_key: Option<Secret>,
 }
 
+/// What seals the secrets of rules.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub(crate) struct Secrets {
+    /// The keys, the current one first.
+    pub(crate) keys: Vec<SealingKey>,
+}
+
+/// A key that is not to be seen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SealingKey(pub(crate) [u8; 32]);
+
+impl std::fmt::Debug for SealingKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
 /// The engine's own worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Worker {
@@ -110,8 +128,12 @@ pub(crate) struct Config {
     pub(crate) worker: Worker,
     /// What HTTP targets may reach.
     pub(crate) egress: Egress,
+    /// What seals the secrets of rules.
+    pub(crate) secrets: Secrets,
     /// How long ended jobs are kept.
     pub(crate) retention: Retention,
+    /// How long events and firings are kept.
+    pub(crate) events: EventRetention,
     /// How long running work gets after SIGTERM.
     pub(crate) shutdown: Duration,
     /// What is written to standard output.

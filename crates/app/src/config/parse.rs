@@ -6,9 +6,10 @@ use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 use taskflow_adapters::telemetry::{self, LogFormat};
+use taskflow_adapters::webhook::key_from_base64;
 
 use super::show::without_password;
-use super::{DatabaseUrl, Secret};
+use super::{DatabaseUrl, SealingKey, Secret};
 
 pub(super) fn database_url(text: &str) -> Result<DatabaseUrl, String> {
     match text.split_once(':') {
@@ -84,4 +85,13 @@ pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
 pub(super) fn log_filter(text: &str) -> Result<String, String> {
     telemetry::check_filter(text)?;
     Ok(text.to_owned())
+}
+
+/// Keys that seal secrets, separated by commas; none of an empty text.
+pub(super) fn sealing_keys(text: &str) -> Result<Vec<SealingKey>, String> {
+    let keys = text.split(',').map(str::trim).filter(|key| !key.is_empty());
+    // What is wrong is told without the key.
+    let key =
+        |text| key_from_base64(text).map(SealingKey).map_err(|_| "is not 32 bytes in Base64".to_owned());
+    keys.map(key).collect()
 }

@@ -48,6 +48,8 @@ settings! {
         "on or off", "Whether callers need a key";
     OPERATOR_KEY: "TASKFLOW_OPERATOR_KEY", "auth.operator_key", "", "",
         "a key of at least 16 characters", "A first operator key";
+    SECRETS_KEY: "TASKFLOW_SECRETS_KEY", "secrets.key", "", "",
+        "32 bytes in Base64, or several separated by commas", "What seals the secrets of rules, the current key first";
     ALLOW_UNAUTHENTICATED: "", "http.allow_unauthenticated", "allow-unauthenticated", "false",
         "the flag alone", "Listen beyond loopback although callers need no key";
     EGRESS_ALLOW: "TASKFLOW_EGRESS_ALLOW", "egress.allow", "egress-allow", "",
@@ -70,6 +72,10 @@ settings! {
         "http://HOST:4318, or nothing", "The OTLP collector to which traces are sent over HTTP; none are made without one";
     OTLP_TRACES_ENDPOINT: "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "otlp.traces_endpoint", "otlp-traces-endpoint", "",
         "http://HOST:4318/v1/traces, or nothing", "The same as the whole URL; it comes first";
+    EVENTS_HOURS: "TASKFLOW_RETENTION_EVENTS_HOURS", "retention.events_hours", "retention-events-hours", "168",
+        "hours from 1 to 876000", "How long events from outside are kept";
+    FIRINGS_HOURS: "TASKFLOW_RETENTION_FIRINGS_HOURS", "retention.firings_hours", "retention-firings-hours", "720",
+        "hours from 1 to 876000", "How long firings of rules are kept";
     LOG_FORMAT: "TASKFLOW_LOG_FORMAT", "log.format", "log-format", "json",
         "json or text", "The form of log lines";
     LOG_FILTER: "RUST_LOG", "log.filter", "log-filter", "info",

@@ -1,0 +1,199 @@
+//! Automation in this process: its tools, its loops, and the worker of a pulse.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use async_trait::async_trait;
+use taskflow_adapters::condition::CelEngine;
+use taskflow_adapters::webhook::{SecretVault, Verifier, key_of_file};
+use taskflow_application::World;
+use taskflow_application::automation::{Automation, EventRetention, PulseWorker, Tools};
+use taskflow_application::ports::{StoreError, StoreResult, Topic, Vault};
+use taskflow_worker::{
+    Claimed, Executor, Finished, Held, LeaseSource, Settled, SourceError, Worker, WorkerConfig,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, DatabaseUrl};
+use crate::runner::{Rhythm, Runner};
+
+/// Threads that evaluate conditions.
+const CONDITION_THREADS: usize = 2;
+/// How often the clock's rules are looked at without being told.
+const TICK: Duration = Duration::from_secs(1);
+/// How often the outbox and the fan-outs are looked at without being told.
+const DISPATCH: Duration = Duration::from_millis(250);
+/// How often old events and firings are deleted.
+const PRUNE: Duration = Duration::from_mins(1);
+
+/// The rules of this process.
+pub(crate) fn automation(config: &Config, world: &World) -> Result<Automation> {
+    let conditions = CelEngine::start(CONDITION_THREADS).context("conditions cannot be evaluated")?;
+    let vault = vault(config, world)?;
+    let tools = Tools { conditions: Arc::new(conditions), signatures: Arc::new(Verifier), vault };
+    Ok(Automation::new(world.clone(), tools))
+}
+
+/// Where the secrets of rules are sealed: with the key that was given, or on an
+/// SQLite file with one that lies beside it. A shared database is given one.
+fn vault(config: &Config, world: &World) -> Result<Option<Arc<dyn Vault>>> {
+    let keys = match &config.secrets.keys[..] {
+        [] => match &config.database.url {
+            DatabaseUrl::Sqlite(url) => match key_file(url) {
+                Some(path) => vec![read_key(&path, world)?],
+                None => return Ok(None),
+            },
+            DatabaseUrl::Postgres(_) => return Ok(None),
+        },
+        keys => keys.iter().map(|key| key.0).collect(),
+    };
+    let vault = SecretVault::new(&keys, world.ids.clone()).context("TASKFLOW_SECRETS_KEY")?;
+    Ok(Some(Arc::new(vault)))
+}
+
+fn read_key(path: &Path, world: &World) -> Result<[u8; 32]> {
+    let (key, made) =
+        key_of_file(path, world.ids.as_ref()).with_context(|| format!("the key in {}", path.display()))?;
+    if made {
+        let path = path.display().to_string();
+        tracing::info!(
+            key.file = path,
+            "made a key that seals the secrets of rules; keep it with the database"
+        );
+    }
+    Ok(key)
+}
+
+/// Beside the database's file; a database in memory has none.
+fn key_file(url: &str) -> Option<PathBuf> {
+    if url.contains(":memory:") || url.contains("mode=memory") {
+        return None;
+    }
+    let path = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")).unwrap_or(url);
+    let path = path.split('?').next().unwrap_or(path);
+    Some(PathBuf::from(format!("{path}.key")))
+}
+
+/// What makes rules fire: any number of processes may do it.
+pub(crate) fn start(runner: &Runner, world: &World, automation: &Automation, retention: EventRetention) {
+    let news = || Some(world.wakeups.listen(Topic::Schedule));
+    let rules = automation.clone();
+    runner.start("tick", Rhythm { period: TICK, news: news() }, move || {
+        let rules = rules.clone();
+        async move { rules.tick().await }
+    });
+    let rules = automation.clone();
+    runner.start("dispatch", Rhythm { period: DISPATCH, news: news() }, move || {
+        let rules = rules.clone();
+        async move { rules.dispatch().await }
+    });
+    let rules = automation.clone();
+    runner.start("fan_out", Rhythm { period: DISPATCH, news: news() }, move || {
+        let rules = rules.clone();
+        async move { rules.fan_out().await }
+    });
+    let rules = automation.clone();
+    runner.start("prune_events", Rhythm { period: PRUNE, news: None }, move || {
+        let rules = rules.clone();
+        async move { rules.prune(retention).await }
+    });
+}
+
+/// Makes a source of leases for one pulse.
+type MakeSource = Box<dyn Fn() -> Result<Arc<dyn LeaseSource>> + Send + Sync>;
+
+/// Runs jobs within a pulse: a worker of its own that ends when there is nothing
+/// more, or enough was done, or the time is up.
+pub(crate) struct OnePulse {
+    source: MakeSource,
+    executor: Arc<dyn Executor>,
+}
+
+impl OnePulse {
+    pub(crate) fn new(source: MakeSource, executor: Arc<dyn Executor>) -> Self {
+        Self { source, executor }
+    }
+}
+
+#[async_trait]
+impl PulseWorker for OnePulse {
+    async fn run(&self, jobs: u32, budget: Duration) -> StoreResult<u32> {
+        let refused = |error: &dyn std::fmt::Display| StoreError::Unavailable(error.to_string());
+        let stop = CancellationToken::new();
+        let bounded = Bounded {
+            source: (self.source)().map_err(|error| refused(&error))?,
+            left: AtomicU32::new(jobs),
+            stop: stop.clone(),
+        };
+        let source = Arc::new(bounded);
+        let slots = jobs.clamp(1, 100);
+        let worker = Worker::new(WorkerConfig { slots, max_batch: slots, ..WorkerConfig::default() });
+        let timer = stop.clone();
+        let alarm = tokio::spawn(async move {
+            tokio::time::sleep(budget).await;
+            timer.cancel();
+        });
+        // An attempt that is under way when the time is up has a little longer.
+        let ran = worker.run(source.clone(), self.executor.clone(), stop, budget).await;
+        alarm.abort();
+        ran.map_err(|error| refused(&error))?;
+        Ok(jobs - source.left.load(Ordering::SeqCst))
+    }
+}
+
+/// A source that gives a bounded number of jobs, and then ends its worker.
+struct Bounded {
+    source: Arc<dyn LeaseSource>,
+    left: AtomicU32,
+    stop: CancellationToken,
+}
+
+#[async_trait]
+impl LeaseSource for Bounded {
+    async fn claim(&self, max: u32) -> Result<Claimed, SourceError> {
+        let left = self.left.load(Ordering::SeqCst);
+        if left == 0 {
+            self.stop.cancel();
+            return Ok(Claimed::default());
+        }
+        let claimed = self.source.claim(max.min(left)).await?;
+        let count = u32::try_from(claimed.jobs.len()).unwrap_or(u32::MAX);
+        self.left.store(left.saturating_sub(count), Ordering::SeqCst);
+        if count == 0 {
+            self.stop.cancel();
+        }
+        Ok(claimed)
+    }
+
+    async fn settle(&self, finished: &[Finished]) -> Result<Vec<Settled>, SourceError> {
+        self.source.settle(finished).await
+    }
+
+    async fn beat(&self) -> Result<Vec<Held>, SourceError> {
+        self.source.beat().await
+    }
+
+    async fn release(&self, held: &[Held]) -> Result<(), SourceError> {
+        self.source.release(held).await
+    }
+
+    /// Nobody waits within a pulse: what was claimed is all that there is.
+    async fn work_arrives(&self, _longest: Duration) {
+        self.stop.cancel();
+    }
+
+    async fn cancel_arrives(&self) {
+        self.source.cancel_arrives().await;
+    }
+
+    async fn leave(&self) {
+        self.source.leave().await;
+    }
+
+    fn lease(&self) -> Duration {
+        self.source.lease()
+    }
+}
