@@ -4,6 +4,7 @@
 mod jobs;
 mod malformed;
 mod manage;
+mod matrix;
 mod openapi;
 mod work;
 
@@ -15,6 +16,7 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::{Value, json};
 use taskflow_adapters::rest::{ApiState, router};
 use taskflow_application::World;
+use taskflow_application::access::Access;
 use taskflow_application::memory::{LocalWakeups, ManualClock, MemoryStore, SeededIds, SeededJitter};
 use taskflow_domain::Timestamp;
 use tower::ServiceExt;
@@ -64,6 +66,15 @@ impl Reply {
 
 impl Api {
     fn new() -> Self {
+        Self::with(|_, _| {})
+    }
+
+    /// The same, where everybody needs a key; `operator` is the first.
+    fn keyed(operator: &str) -> Self {
+        Self::with(|state, world| state.access = Access::keyed(world.clone(), Some(operator)))
+    }
+
+    fn with(change: impl FnOnce(&mut ApiState, &World)) -> Self {
         let clock = Arc::new(ManualClock::new(Timestamp::from_micros(NOW)));
         let world = World {
             stores: MemoryStore::stores(),
@@ -74,7 +85,8 @@ impl Api {
             tally: taskflow_application::tally::Tally::default(),
             drains: taskflow_application::drains::Drains::default(),
         };
-        let state = ApiState::new(&world);
+        let mut state = ApiState::new(&world);
+        change(&mut state, &world);
         Self { router: router(state), world, clock }
     }
 

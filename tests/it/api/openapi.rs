@@ -38,7 +38,7 @@ async fn names_are_unique_and_references_resolve() {
         assert!(ids.insert(id), "{method} {path}");
         assert!(operation["responses"].as_object().unwrap().contains_key("500"), "{method} {path}");
     }
-    assert_eq!(ids.len(), 27);
+    assert!(ids.len() >= 33, "{}", ids.len());
     let schemas = document["components"]["schemas"].as_object().unwrap();
     let text = document.to_string();
     for part in text.split("\"$ref\":\"").skip(1) {
@@ -71,7 +71,13 @@ async fn every_example_of_a_request_is_accepted() {
         let name = reference.rsplit('/').next().unwrap();
         let example = document["components"]["schemas"][name]["example"].clone();
         assert!(example.is_object(), "{name} has no example");
-        let id = api.job(json!({ "kind": "k" })).await;
+        let id = if path.contains("/api-keys/") {
+            let wish = json!({ "name": "k", "scopes": ["operator"] });
+            let made = api.post("/v1/admin/api-keys", wish).await.expect(201);
+            made["api_key"]["id"].as_str().unwrap().to_owned()
+        } else {
+            api.job(json!({ "kind": "k" })).await
+        };
         api.put("/v1/admin/queues/mail", json!({})).await.expect(200);
         let path = path.replace("{id}", &id).replace("{name}", "mail").replace("{slug}", "acme");
         let method: Method = method.to_uppercase().parse().unwrap();
@@ -79,5 +85,5 @@ async fn every_example_of_a_request_is_accepted() {
         assert!(reply.status.is_success(), "{name} at {path}: {}", reply.text);
         sent += 1;
     }
-    assert_eq!(sent, 14);
+    assert!(sent >= 16, "{sent}");
 }

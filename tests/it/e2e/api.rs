@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
+use sqlx::Connection as _;
 use taskflow_tests::postgres::{self, Database};
 use taskflow_tests::process::{self, Launch, Process, eventually};
 use tempfile::TempDir;
@@ -31,6 +32,33 @@ impl Store {
             Self::Sqlite(directory) => format!("sqlite://{}", directory.path().join("taskflow.db").display()),
             Self::Postgres(database) => database.url.clone(),
         }
+    }
+
+    /// Runs a statement on the database itself.
+    pub(super) async fn execute(&self, statement: &str) -> Result<()> {
+        let statement = sqlx::AssertSqlSafe(statement.to_owned());
+        match self {
+            Self::Sqlite(_) => {
+                let mut connection = sqlx::SqliteConnection::connect(&self.url()).await?;
+                sqlx::raw_sql(statement).execute(&mut connection).await?;
+            }
+            Self::Postgres(_) => {
+                let mut connection = sqlx::PgConnection::connect(&self.url()).await?;
+                sqlx::raw_sql(statement).execute(&mut connection).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The same behind the back of the triggers that guard the audit, as only the
+    /// owner of the database can.
+    pub(super) async fn tamper(&self, statement: &str) -> Result<()> {
+        let off = match self {
+            Self::Sqlite(_) => "drop trigger audit_kept; drop trigger audit_whole",
+            Self::Postgres(_) => "alter table audit disable trigger all",
+        };
+        self.execute(off).await?;
+        self.execute(statement).await
     }
 
     /// `taskflow` with this command on this database, to be started.

@@ -1,5 +1,6 @@
 //! The real binary, real HTTP, real databases.
 
+mod access;
 mod api;
 mod cluster;
 mod configuration;

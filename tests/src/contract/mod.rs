@@ -76,7 +76,7 @@ macro_rules! contract_suite {
             stats: figures_add_up figures_are_told_apart the_latest_minutes_are_told old_figures_go
                 runners_tell_of_their_loops;
             tenants: the_default_tenant_is_there a_tenant_is_made_once settings_come_back
-                tenants_are_listed_in_pages a_stranger_sees_nothing ids_belong_to_their_tenant;
+                tenants_are_listed_in_pages a_suspended_tenant_submits_nothing a_stranger_sees_nothing ids_belong_to_their_tenant;
             workers: a_worker_comes_back a_beat_tells_what_is_held
                 a_leaving_worker_frees_what_it_holds a_worker_may_leave_and_come_back
                 silent_workers_are_forgotten busy_workers_are_counted;
@@ -84,6 +84,9 @@ macro_rules! contract_suite {
             firing: an_occurrence_is_fired_once a_claim_that_does_not_hold_changes_nothing a_key_counts_once_for_each_tenant jobs_that_cannot_be_made_change_the_outcome a_delivery_counts_once a_fan_out_goes_on unfinished_jobs_are_those_of_the_last_firing;
             events: an_id_counts_once_for_its_source an_event_leaves_the_outbox_with_its_firings the_past_is_read;
             automation: occurrences_are_fired two_days_are_missed instances_overlap a_missing_field_is_told an_event_reaches_every_rule_once a_chain_is_cut a_delivery_repeats billing_is_recalculated a_rehearsal_makes_nothing;
+            keys: a_key_comes_back a_revoked_key_keeps_its_end an_end_comes_nearer
+                the_last_use_is_the_latest keys_are_listed_in_pages;
+            audit: the_chain_holds nobody_branches_off the_list_is_filtered;
         }
     };
 }
@@ -114,6 +117,7 @@ macro_rules! contract_verb {
     };
 }
 
+pub mod audit;
 pub mod automation;
 pub mod claim;
 pub mod commit;
@@ -124,6 +128,7 @@ pub mod explain;
 pub mod fairness;
 pub mod firing;
 pub mod insert;
+pub mod keys;
 pub mod leases;
 pub mod limits;
 pub mod promote;

@@ -1,7 +1,8 @@
 //! Tenants: their settings, and the wall between them.
 
 use anyhow::{Context as _, Result};
-use taskflow_application::ports::{JobFilter, Page, Stores};
+use taskflow_application::ports::{Inserted, JobFilter, Page, Stores};
+use taskflow_domain::queue::Rate;
 use taskflow_domain::tenant::TenantSettings;
 use taskflow_domain::{Json, TenantSlug};
 
@@ -36,8 +37,9 @@ pub async fn settings_come_back(stores: &Stores) -> Result<()> {
         weight: 1_000,
         max_running: Some(3),
         max_backlog: Some(0),
+        request_rate: Some(Rate { limit: 7, period_ms: 1_500 }),
         paused: true,
-        ..TenantSettings::default()
+        suspended: true,
     };
     let made = stores.tenants.put(&name, &settings, at(5)).await?;
     assert_eq!((&made.settings, made.created_at, made.updated_at), (&settings, at(5), at(5)));
@@ -63,6 +65,22 @@ pub async fn tenants_are_listed_in_pages(stores: &Stores) -> Result<()> {
         names.extend(page.iter().map(|tenant| tenant.slug.to_string()));
     }
     assert_eq!(names, ["a", "b", "c-1", "default", "zz"]);
+    Ok(())
+}
+
+/// A suspended tenant has room for no job; what it has stands still.
+pub async fn a_suspended_tenant_submits_nothing(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    scene.put([scene.job(1)?]).await?;
+    let held =
+        TenantSettings { paused: true, suspended: true, max_backlog: Some(9), ..TenantSettings::default() };
+    stores.tenants.put(&scene.tenant.slug, &held, at(1)).await?;
+    let refused = stores.jobs.insert(vec![scene.job(2)?.0], false).await?;
+    assert_eq!(refused, [Inserted::BacklogFull(0)]);
+    assert_eq!(scene.claim(10, at(2)).await?.len(), 0);
+    stores.tenants.put(&scene.tenant.slug, &TenantSettings::default(), at(3)).await?;
+    assert_eq!(stores.jobs.insert(vec![scene.job(2)?.0], false).await?, [Inserted::New]);
+    assert_eq!(scene.claim(10, at(4)).await?.len(), 2);
     Ok(())
 }
 
