@@ -116,3 +116,10 @@ mod tests {
         assert_ne!(next_name(), next_name());
     }
 }
+
+/// Everything that a database holds, as SQL.
+pub fn dump(url: &str) -> Result<String> {
+    let output = cluster::program("pg_dump")?.args(["--inserts", "--dbname", url]).output()?;
+    anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}

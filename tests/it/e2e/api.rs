@@ -34,6 +34,24 @@ impl Store {
         }
     }
 
+    /// Everything that the database holds, as far as it can be read as text.
+    pub(super) async fn dump(&self) -> Result<String> {
+        match self {
+            Self::Sqlite(directory) => {
+                let mut text = String::new();
+                for file in std::fs::read_dir(directory.path())? {
+                    let path = file?.path();
+                    // The key of secrets that a development server makes is one.
+                    if path.is_file() && path.extension().is_none_or(|kind| kind != "key") {
+                        text += &String::from_utf8_lossy(&std::fs::read(path)?);
+                    }
+                }
+                Ok(text)
+            }
+            Self::Postgres(database) => postgres::dump(&database.url),
+        }
+    }
+
     /// Runs a statement on the database itself.
     pub(super) async fn execute(&self, statement: &str) -> Result<()> {
         let statement = sqlx::AssertSqlSafe(statement.to_owned());

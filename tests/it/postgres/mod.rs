@@ -6,6 +6,7 @@ mod crowd;
 mod looks;
 mod plans;
 mod wakeups;
+mod wall;
 
 use taskflow_adapters::store::postgres::{PostgresOptions, PostgresStore};
 use taskflow_tests::postgres::{Database, fresh_database};

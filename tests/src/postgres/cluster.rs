@@ -221,7 +221,7 @@ pub(super) fn watch(files: &Files, idle_seconds: u32) -> Result<()> {
 }
 
 /// One of the server's programs, to be run by a user that may run it.
-fn program(name: &str) -> Result<Command> {
+pub(super) fn program(name: &str) -> Result<Command> {
     Ok(as_server_user(directory()?.join(name)))
 }
 

@@ -50,7 +50,7 @@ fn target(target: &Target) -> wire::JobTarget {
                 Method::Patch => wire::HttpMethod::Patch,
                 Method::Delete => wire::HttpMethod::Delete,
             },
-            headers: http.headers.clone(),
+            headers: http.headers.iter().map(shown).collect(),
             permanent_statuses: http.permanent_statuses.clone(),
             retryable_statuses: http.retryable_statuses.clone(),
         },
@@ -238,4 +238,21 @@ pub(super) fn event(event: &JobEvent) -> wire::JobEvent {
         actor: event.actor.as_str().to_owned(),
         data: event.data.clone(),
     }
+}
+
+/// Headers whose values are credentials: whoever may look at a job does not need
+/// them, and the call gets them all the same.
+const CREDENTIALS: [&str; 7] = [
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "x-api-key",
+    "x-auth-token",
+    "x-gitlab-token",
+    "api-key",
+];
+
+fn shown((name, value): (&String, &String)) -> (String, String) {
+    let secret = CREDENTIALS.iter().any(|known| name.eq_ignore_ascii_case(known));
+    (name.clone(), if secret { "***".to_owned() } else { value.clone() })
 }

@@ -129,7 +129,8 @@ pub(super) async fn migrate<M: MigratorTrait>(
                 .await
                 .map_err(|fault| from_sqlx(&fault))?;
         }
-        M::up(orm, None).await.map_err(|fault| from_orm(&fault))
+        M::up(orm, None).await.map_err(|fault| from_orm(&fault))?;
+        super::wall::raise(&mut keeper).await.map_err(|fault| from_sqlx(&fault))
     }
     .await;
     // The lock goes with the session.

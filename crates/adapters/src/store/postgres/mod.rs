@@ -34,6 +34,7 @@ mod stats;
 mod sweep;
 mod tenants;
 mod unit;
+mod wall;
 mod workers;
 
 use std::sync::Arc;
@@ -57,6 +58,8 @@ pub(crate) struct Inner {
     orm: DatabaseConnection,
     catalog: Catalog,
     turn: std::sync::atomic::AtomicUsize,
+    /// Whether requests look from behind the second wall.
+    wall: std::sync::atomic::AtomicBool,
 }
 
 /// The stores over one PostgreSQL database.
@@ -82,7 +85,7 @@ impl PostgresStore {
         let connect = connect::options(url, &options)?;
         let pool = connect::pool(&connect, &options).await.map_err(|fault| from_sqlx(&fault))?;
         let orm = SqlxPostgresConnector::from_sqlx_postgres_pool(pool.clone());
-        let inner = Inner { pool, orm, catalog: Catalog::default(), turn: 0.into() };
+        let inner = Inner { pool, orm, catalog: Catalog::default(), turn: 0.into(), wall: false.into() };
         Ok(Self { inner: Arc::new(inner), connect, schema: options.schema })
     }
 
@@ -105,7 +108,16 @@ impl PostgresStore {
 
     /// Brings the schema up to date. Several processes may do so at once: they take turns.
     pub async fn migrate(&self) -> StoreResult<()> {
-        connect::migrate::<Migrator>(&self.connect, self.schema.as_deref(), &self.inner.orm).await
+        connect::migrate::<Migrator>(&self.connect, self.schema.as_deref(), &self.inner.orm).await?;
+        let stands = wall::stands(&self.inner.pool).await.map_err(|fault| from_sqlx(&fault))?;
+        if !stands {
+            tracing::warn!(
+                "row-level security is not in force: the database's user may not make the role \
+                 taskflow_request"
+            );
+        }
+        self.inner.wall.store(stands, std::sync::atomic::Ordering::Relaxed);
+        Ok(())
     }
 
     /// What time it is by the clock of the database.

@@ -1,15 +1,15 @@
 //! One job's past: its attempts and its history, page by page.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
+use sqlx::Row;
 use sqlx::postgres::PgRow;
-use sqlx::{PgPool, Row};
 use taskflow_application::ports::StoreResult;
 use taskflow_domain::event::{History, NumberedAttempt};
 use taskflow_domain::{Actor, Attempt, JobEvent, JobId, TenantId, Timestamp};
 
-use super::super::int;
-use super::{read, unreadable};
+use super::super::{Inner, int};
+use super::unreadable;
 use crate::store::row::{AttemptRow, EventRow};
 
 /// The columns of an attempt that has ended, from its row `a`.
@@ -74,18 +74,19 @@ static EVENTS: LazyLock<String> = LazyLock::new(|| {
 
 /// A job's attempts with greater numbers than `after`; `None` if the job is absent.
 pub(super) async fn attempts(
-    pool: &PgPool,
+    inner: &Arc<Inner>,
     tenant: TenantId,
     job: JobId,
     after: u16,
     limit: u32,
 ) -> StoreResult<Option<Vec<Attempt>>> {
-    let text: &'static str = &ATTEMPTS;
     let after = i16::try_from(after).unwrap_or(i16::MAX);
-    let rows = read(pool, || {
-        sqlx::query(text).bind(tenant.0).bind(job.0).bind(after).bind(i64::from(limit)).fetch_all(pool)
-    })
-    .await?;
+    let look = inner.look(tenant, move |connection| {
+        let text: &'static str = &ATTEMPTS;
+        let query = sqlx::query(text).bind(tenant.0).bind(job.0).bind(after).bind(i64::from(limit));
+        Box::pin(query.fetch_all(connection))
+    });
+    let rows = look.await?;
     if rows.is_empty() {
         return Ok(None);
     }
@@ -95,17 +96,18 @@ pub(super) async fn attempts(
 
 /// A job's history after entry `after`; `None` if the job is absent.
 pub(super) async fn events(
-    pool: &PgPool,
+    inner: &Arc<Inner>,
     tenant: TenantId,
     job: JobId,
     after: u32,
     limit: u32,
 ) -> StoreResult<Option<Vec<JobEvent>>> {
-    let text: &'static str = &EVENTS;
-    let rows = read(pool, || {
-        sqlx::query(text).bind(tenant.0).bind(job.0).bind(int(after)).bind(i64::from(limit)).fetch_all(pool)
-    })
-    .await?;
+    let look = inner.look(tenant, move |connection| {
+        let text: &'static str = &EVENTS;
+        let query = sqlx::query(text).bind(tenant.0).bind(job.0).bind(int(after)).bind(i64::from(limit));
+        Box::pin(query.fetch_all(connection))
+    });
+    let rows = look.await?;
     let Some(history) = history(&rows, job)? else { return Ok(None) };
     let mut events = history.events();
     events.retain(|event| event.seq > after);

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::super::Inner;
 use super::history::ATTEMPT;
 use super::search::Search;
-use super::{read, unreadable};
+use super::unreadable;
 use crate::store::row::{AttemptRow, CountersRow, JobRow, PlaceRow, ProgressRow};
 
 /// The one place of the job `p.job_id` in the common form of all four.
@@ -124,9 +124,11 @@ impl Inner {
             return Ok(Vec::new());
         }
         let ids: Vec<Uuid> = jobs.iter().map(|job| job.0).collect();
-        let text: &'static str = &BY_IDS;
-        let rows =
-            read(&self.pool, || sqlx::query(text).bind(tenant.0).bind(&ids).fetch_all(&self.pool)).await?;
+        let look = self.look(tenant, move |connection| {
+            let text: &'static str = &BY_IDS;
+            Box::pin(sqlx::query(text).bind(tenant.0).bind(ids.clone()).fetch_all(connection))
+        });
+        let rows = look.await?;
         self.assemble(&rows, now).await
     }
 
@@ -134,7 +136,7 @@ impl Inner {
     pub(super) async fn found(self: &Arc<Self>, search: &Search, now: Timestamp) -> StoreResult<Vec<Job>> {
         let (front, page) = search.page();
         let text = format!("{front}page as materialized ({page}) {}", *JOBS);
-        let rows = search.rows(&self.pool, &text).await?;
+        let rows = search.rows(self, text).await?;
         self.assemble(&rows, now).await
     }
 

@@ -55,14 +55,14 @@ impl JobReader for PgReader {
         now: Timestamp,
     ) -> StoreResult<Vec<JobId>> {
         match self.0.search(tenant, filter, Some(page), now).await? {
-            Some(search) => search.ids(&self.0.pool).await,
+            Some(search) => search.ids(&self.0).await,
             None => Ok(Vec::new()),
         }
     }
 
     async fn count(&self, tenant: TenantId, filter: &JobFilter, now: Timestamp) -> StoreResult<u64> {
         match self.0.search(tenant, filter, None, now).await? {
-            Some(search) => search.count(&self.0.pool).await,
+            Some(search) => search.count(&self.0).await,
             None => Ok(0),
         }
     }
@@ -74,7 +74,7 @@ impl JobReader for PgReader {
         after: u16,
         limit: u32,
     ) -> StoreResult<Option<Vec<Attempt>>> {
-        history::attempts(&self.0.pool, tenant, job, after, limit).await
+        history::attempts(&self.0, tenant, job, after, limit).await
     }
 
     async fn events(
@@ -84,7 +84,7 @@ impl JobReader for PgReader {
         after: u32,
         limit: u32,
     ) -> StoreResult<Option<Vec<JobEvent>>> {
-        history::events(&self.0.pool, tenant, job, after, limit).await
+        history::events(&self.0, tenant, job, after, limit).await
     }
 }
 

@@ -3,16 +3,18 @@
 //! The text of the statement is put together of fixed fragments. Every value is
 //! bound, always under the same number, whether the text mentions it or not.
 
+use std::sync::Arc;
+
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, PgPool, Postgres, Row};
+use sqlx::{AssertSqlSafe, Postgres, Row};
 use taskflow_application::ports::{JobFilter, Page, StoreResult};
 use taskflow_domain::{JobId, JobState, TenantId, Timestamp};
 use uuid::Uuid;
 
 use super::super::Inner;
 use super::branch::{Source, Want};
-use super::{read, unreadable};
+use super::unreadable;
 
 /// How far a job's id may tell another time than its `created_at`. Ids never go
 /// back, so after a correction of the clock they keep the later time for a while.
@@ -22,7 +24,7 @@ const ID_SLACK_MS: i64 = 60_000;
 pub(super) const MANY: i64 = 500;
 
 /// A filter in the terms of the database.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Search {
     tenant: i32,
     /// Inclusive.
@@ -48,7 +50,7 @@ pub(super) struct Search {
 impl Inner {
     /// The filter in the terms of the database; `None` if no job can meet it.
     pub(super) async fn search(
-        &self,
+        self: &Arc<Self>,
         tenant: TenantId,
         filter: &JobFilter,
         page: Option<Page>,
@@ -67,7 +69,7 @@ impl Inner {
                 return Ok(None);
             }
         }
-        search.source = search.choose(&self.pool).await?;
+        search.source = search.choose(self).await?;
         Ok((search.low < search.high).then_some(search))
     }
 }
@@ -103,7 +105,7 @@ impl Search {
     }
 
     /// The source with the fewest entries, as far as a short look at each shows.
-    async fn choose(&self, pool: &PgPool) -> StoreResult<Source> {
+    async fn choose(&self, inner: &Arc<Inner>) -> StoreResult<Source> {
         let mut rare: Vec<Source> = (1..=self.keys.len()).map(Source::Label).collect();
         rare.extend(self.correlation.map(|_| Source::Correlation));
         rare.extend(self.rule.map(|_| Source::Rule));
@@ -119,7 +121,7 @@ impl Search {
             .map(|source| format!("(select count(*) from ({}) u)", self.walks(*source, Want::Probe)))
             .collect();
         let text = format!("select array[{}]", looks.join(", "));
-        let row = read(pool, || self.query(text.clone()).fetch_one(pool)).await?;
+        let row = self.row(inner, text).await?;
         let sizes: Vec<i64> = row.try_get(0).map_err(unreadable)?;
         let rarest = rare.into_iter().zip(sizes).min_by_key(|(_, size)| *size);
         Ok(match rarest {
@@ -137,29 +139,39 @@ impl Search {
     }
 
     /// The ids of the page.
-    pub(super) async fn ids(&self, pool: &PgPool) -> StoreResult<Vec<JobId>> {
+    pub(super) async fn ids(&self, inner: &Arc<Inner>) -> StoreResult<Vec<JobId>> {
         let (front, page) = self.page();
         let text = format!("{front}page as ({page}) select job_id from page order by job_id desc");
-        let rows = self.rows(pool, &text).await?;
+        let rows = self.rows(inner, text).await?;
         rows.iter().map(|row| Ok(JobId(row.try_get(0).map_err(unreadable)?))).collect()
     }
 
     /// How many jobs meet the filter.
-    pub(super) async fn count(&self, pool: &PgPool) -> StoreResult<u64> {
+    pub(super) async fn count(&self, inner: &Arc<Inner>) -> StoreResult<u64> {
         let (front, walks) = (self.front(self.source), self.walks(self.source, Want::All));
         let text = format!("{front}every as ({walks}) select count(*) from every");
-        let row = read(pool, || self.query(text.clone()).fetch_one(pool)).await?;
+        let row = self.row(inner, text).await?;
         let count: i64 = row.try_get(0).map_err(unreadable)?;
         Ok(u64::try_from(count).unwrap_or_default())
     }
 
     /// The rows of a statement that takes the values of this search.
-    pub(super) async fn rows(&self, pool: &PgPool, text: &str) -> StoreResult<Vec<PgRow>> {
-        read(pool, || self.query(text.to_owned()).fetch_all(pool)).await
+    pub(super) async fn rows(&self, inner: &Arc<Inner>, text: String) -> StoreResult<Vec<PgRow>> {
+        let search = self.clone();
+        let look = inner.look(TenantId(self.tenant), move |connection| {
+            Box::pin(search.query(text.clone()).fetch_all(connection))
+        });
+        look.await
+    }
+
+    /// The row of a statement that counts.
+    async fn row(&self, inner: &Arc<Inner>, text: String) -> StoreResult<PgRow> {
+        let mut rows = self.rows(inner, text).await?;
+        rows.pop().ok_or_else(|| unreadable(sqlx::Error::RowNotFound))
     }
 
     /// A statement of fixed fragments, with all values.
-    fn query(&self, text: String) -> Query<'_, Postgres, PgArguments> {
+    fn query(&self, text: String) -> Query<'static, Postgres, PgArguments> {
         sqlx::query(AssertSqlSafe(text))
             .bind(self.tenant)
             .bind(self.low)
@@ -171,8 +183,8 @@ impl Search {
             .bind(self.priority)
             .bind(self.correlation)
             .bind(self.rule)
-            .bind(&self.keys)
-            .bind(&self.values)
+            .bind(self.keys.clone())
+            .bind(self.values.clone())
             .bind(self.after)
             .bind(self.before)
     }
