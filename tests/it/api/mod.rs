@@ -14,9 +14,12 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::{Value, json};
+use taskflow_adapters::condition::CelEngine;
 use taskflow_adapters::rest::{ApiState, router};
+use taskflow_adapters::webhook::{SecretVault, Verifier};
 use taskflow_application::World;
 use taskflow_application::access::Access;
+use taskflow_application::automation::{Automation, Tools};
 use taskflow_application::memory::{LocalWakeups, ManualClock, MemoryStore, SeededIds, SeededJitter};
 use taskflow_domain::Timestamp;
 use tower::ServiceExt;
@@ -71,7 +74,16 @@ impl Api {
 
     /// The same, where everybody needs a key; `operator` is the first.
     fn keyed(operator: &str) -> Self {
-        Self::with(|state, world| state.access = Access::keyed(world.clone(), Some(operator)))
+        Self::with(|state, world| {
+            state.access = Access::keyed(world.clone(), Some(operator));
+            let vault = SecretVault::new(&[[7; 32]], Arc::clone(&world.ids)).unwrap();
+            let tools = Tools {
+                conditions: Arc::new(CelEngine::start(1).unwrap()),
+                signatures: Arc::new(Verifier),
+                vault: Some(Arc::new(vault)),
+            };
+            state.automation = Some(Automation::new(world.clone(), tools));
+        })
     }
 
     fn with(change: impl FnOnce(&mut ApiState, &World)) -> Self {

@@ -259,7 +259,12 @@ impl Automation {
             fire.firings.push(self.judge(&rule, &tenant, &occasion).await);
         }
         let fired = self.commit(vec![fire]).await?;
-        Ok(fired.first().map(|fired| firings(fired).to_vec()).unwrap_or_default())
+        let fired = fired.first().map(|fired| firings(fired).to_vec()).unwrap_or_default();
+        let made: Vec<_> = fired.iter().map(|firing| firing.id.to_string()).collect();
+        self.audit
+            .note(caller, "rule.trigger", format!("rule:{id}"), None, Some(json!({ "firings": made })))
+            .await?;
+        Ok(fired)
     }
 
     pub(super) fn by_hand(&self, rule: &Rule, input: &Json, now: Timestamp) -> Occasion {

@@ -28,6 +28,7 @@ use std::sync::{Arc, Mutex};
 use taskflow_domain::{RuleId, TenantId};
 
 use crate::World;
+use crate::audit::Audit;
 use crate::caller::{Caller, Directory};
 use crate::ports::{ConditionEngine, Signatures, Vault};
 
@@ -57,6 +58,7 @@ pub struct Automation {
     world: World,
     tools: Tools,
     directory: Directory,
+    audit: Audit,
     /// Rules made ready to be evaluated.
     kept: Arc<Mutex<BTreeMap<(TenantId, RuleId), Arc<judge::Ready>>>>,
     /// Refused deliveries of each rule in this minute.
@@ -68,6 +70,7 @@ impl Automation {
     pub fn new(world: World, tools: Tools) -> Self {
         Self {
             directory: Directory::new(world.clone()),
+            audit: Audit::new(world.clone()),
             world,
             tools,
             kept: Arc::default(),

@@ -1,5 +1,6 @@
 //! Making rules, changing them, switching them on and off.
 
+use serde_json::{Value, json};
 use taskflow_domain::rule::{Health, Mode, Trigger};
 use taskflow_domain::{Rule, RuleDocument, RuleId, Scope, Timestamp};
 
@@ -12,6 +13,16 @@ use crate::ports::{RulePut, SealedSecret, SecretOf, Topic};
 const TRIES: usize = 8;
 /// How long the secret before the current one is still good, in milliseconds.
 const ROTATION_MS: i64 = 24 * 3_600_000;
+
+/// What the audit tells of a rule. Secrets are no part of its document.
+fn told(rule: &Rule) -> Value {
+    json!({
+        "revision": rule.revision,
+        "enabled": rule.enabled,
+        "mode": rule.mode.as_str(),
+        "document": serde_json::to_value(&rule.document).unwrap_or_default(),
+    })
+}
 
 /// A rule as it is asked for. A webhook trigger with an empty key gets one.
 #[derive(Clone, PartialEq)]
@@ -55,7 +66,10 @@ impl Automation {
         let rule = self.prepare(caller, rule, None, wish.secret.is_some(), now).await?;
         let secrets = self.seal(&rule, wish.secret.as_deref(), &[], now)?;
         match self.put(caller, &rule, secrets.as_deref()).await? {
-            RulePut::Done => Ok(rule),
+            RulePut::Done => {
+                self.tell(caller, "rule.create", None, Some(&rule)).await?;
+                Ok(rule)
+            }
             RulePut::KeyTaken => Err(AutomationError::KeyTaken),
             RulePut::Conflict => Err(AutomationError::Contended),
         }
@@ -90,8 +104,25 @@ impl Automation {
     /// Deletes a rule. Its firings and its jobs stay.
     pub async fn delete(&self, caller: &Caller, id: RuleId) -> Result<(), AutomationError> {
         let tenant = self.tenant(caller).await?;
+        let old = self.get(caller, id).await?;
         let there = self.world.stores.rules.delete(tenant, id, self.world.clock.now()).await?;
-        if there { Ok(()) } else { Err(AutomationError::NotFound) }
+        if !there {
+            return Err(AutomationError::NotFound);
+        }
+        self.tell(caller, "rule.delete", Some(&old), None).await
+    }
+
+    /// Tells the audit what became of a rule.
+    async fn tell(
+        &self,
+        caller: &Caller,
+        action: &str,
+        before: Option<&Rule>,
+        after: Option<&Rule>,
+    ) -> Result<(), AutomationError> {
+        let id = after.or(before).map(|rule| rule.id.to_string()).unwrap_or_default();
+        let (before, after) = (before.map(told), after.map(told));
+        Ok(self.audit.note(caller, action, format!("rule:{id}"), before, after).await?)
     }
 
     /// Reads, changes, checks and writes; again if the rule moved on in between.
@@ -118,7 +149,16 @@ impl Automation {
             let rule = self.prepare(caller, rule, Some(&old), has_secret, now).await?;
             let secrets = self.seal(&rule, secret, &kept, now)?;
             match self.put(caller, &rule, secrets.as_deref()).await? {
-                RulePut::Done => return Ok(rule),
+                RulePut::Done => {
+                    let switched = rule.document == old.document && rule.mode == old.mode && secret.is_none();
+                    let action = match (switched, rule.enabled) {
+                        (false, _) => "rule.put",
+                        (true, true) => "rule.enable",
+                        (true, false) => "rule.disable",
+                    };
+                    self.tell(caller, action, Some(&old), Some(&rule)).await?;
+                    return Ok(rule);
+                }
                 RulePut::KeyTaken => return Err(AutomationError::KeyTaken),
                 RulePut::Conflict => {}
             }

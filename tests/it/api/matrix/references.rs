@@ -86,6 +86,10 @@ async fn ids_in_bodies_and_filters_do_not_cross_the_wall() {
         same(&fixture, post.clone(), path, body, &running).await;
         cases += 1;
     }
+    let mut many = super::fixture::rule();
+    many["for_each_tenant"] = "true".into();
+    let refused = fixture.ask(&fixture.own, &post, "/v1/automation-rules", Some(many)).await;
+    assert_eq!(refused.status, 403, "{}", refused.text);
     let left = fixture.ask(&fixture.own, &get, &format!("/v1/jobs/{running}"), None).await.expect(200);
     assert_eq!((&left["state"], &left["progress"]["percent"]), (&json!("RUNNING"), &json!(0)));
     let left = fixture.ask(&fixture.own, &get, "/v1/jobs?state=CANCELLED", None).await.expect(200);
