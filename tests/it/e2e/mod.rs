@@ -8,6 +8,7 @@ mod configuration;
 mod crash;
 mod drain;
 mod execution;
+mod hostile;
 mod idempotency;
 mod insight;
 mod lease;
