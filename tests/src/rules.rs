@@ -161,6 +161,7 @@ impl Stage {
             jitter: Arc::new(SeededJitter::new(seed)),
             wakeups: Arc::new(LocalWakeups::default()),
             tally: taskflow_application::tally::Tally::default(),
+            drains: taskflow_application::drains::Drains::default(),
         };
         let conditions = Arc::new(CelEngine::start(1)?);
         let tools = Tools { conditions, signatures: Arc::new(Verifier), vault: None };
