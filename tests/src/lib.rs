@@ -7,4 +7,5 @@ pub mod contract;
 pub mod postgres;
 pub mod process;
 pub mod rules;
+pub mod schedulers;
 pub mod yardstick;

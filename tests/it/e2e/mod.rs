@@ -13,6 +13,7 @@ mod idempotency;
 mod insight;
 mod lease;
 mod outage;
+mod schedulers;
 mod surface;
 mod target;
 mod traces;

@@ -1,0 +1,126 @@
+//! Many rules of every second, fired by several processes of which one is
+//! killed and one is frozen: each occurrence must be fired once.
+
+use anyhow::{Result, ensure};
+use sqlx::{PgPool, Row as _};
+use taskflow_adapters::store::postgres::{PostgresOptions, PostgresStore};
+use taskflow_application::ports::RulePut;
+use taskflow_domain::{Actor, TenantSlug, Timestamp};
+
+use crate::process::{Launch, Process, Signal, eventually};
+use crate::rules::Draft;
+
+/// Processes that fire.
+const RUNNERS: usize = 5;
+
+/// How much.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Rules that fire every second.
+    pub rules: u32,
+    /// For how long.
+    pub seconds: u64,
+    /// Rules besides, whose time does not come.
+    pub idle: u32,
+}
+
+/// What was seen.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    /// Occurrences that were fired, each once.
+    pub occurrences: i64,
+    /// From the time of an occurrence to its evaluation, in milliseconds: the
+    /// median, the 99th percentile and the longest. The last one shows the time
+    /// that the frozen process held what it had begun.
+    pub late_ms: [f64; 3],
+}
+
+/// Adds rules whose time does not come, as copies of one.
+const IDLE: &str = "
+insert into rule (tenant_id, id, name, enabled, mode, revision, body, trigger_kind, next_at, created_at, updated_at)
+select r.tenant_id, gen_random_uuid(), r.name, true, r.mode, 1, r.body, r.trigger_kind,
+    r.next_at + 86400000000 + n, r.created_at, r.updated_at
+from (select * from rule where enabled limit 1) r, generate_series(1, $1::int4) n";
+
+/// What there is of each rule, and what there must be: from the first occurrence
+/// to the cursor, each second once.
+const FIRED: &str = "
+select count(*), count(distinct (rule_id, scheduled_at)), count(distinct jobs),
+    percentile_cont(array[0.5, 0.99, 1]) within group (order by (at - scheduled_at) / 1000.0)
+from firing where outcome = 0";
+
+/// Runs the plan on an empty database. Fails if an occurrence was left out or came twice.
+pub async fn run(url: &str, plan: Plan) -> Result<Seen> {
+    let options = PostgresOptions { max_connections: 4, ..PostgresOptions::default() };
+    let store = PostgresStore::connect(url, options).await?;
+    store.migrate().await?;
+    let launch = || Launch::new(["worker"]).env("DATABASE_URL", url).env("RUST_LOG", "warn");
+    let starting = (0..RUNNERS).map(|_| launch().start());
+    let mut runners = futures_util::future::try_join_all(starting).await?;
+    let first = begin(&store, plan).await?;
+    let third = i64::try_from(plan.seconds)? * 1_000 / 3;
+    // At each third, counted by the slowest rule.
+    reached(&store, first.plus_millis(third)).await?;
+    runners[0].kill()?;
+    runners[1].signal(Signal::Stop)?;
+    reached(&store, first.plus_millis(2 * third)).await?;
+    runners[1].signal(Signal::Cont)?;
+    reached(&store, first.plus_millis(3 * third)).await?;
+    sqlx::query("update rule set enabled = false").execute(store.pool()).await?;
+    let seen = judge(store.pool(), plan, first).await;
+    drop::<Vec<Process>>(runners);
+    store.close().await;
+    seen
+}
+
+/// Makes the rules; answers their first occurrence.
+async fn begin(store: &PostgresStore, plan: Plan) -> Result<Timestamp> {
+    let stores = store.stores();
+    let tenant = stores.tenants.ensure(&TenantSlug::fallback(), store.now().await?).await?;
+    // Late enough for all rules to be there.
+    let ahead = 3_000 + i64::from(plan.rules);
+    let first = (store.now().await?.plus_millis(ahead).micros() / 1_000_000) * 1_000_000;
+    let first = Timestamp::from_micros(first);
+    for n in 1..=plan.rules {
+        let rule = Draft::cron(tenant.id, n, "* * * * * *").next(first).0;
+        ensure!(stores.rules.put(&rule, None, &Actor::api()).await? == RulePut::Done);
+    }
+    if plan.idle > 0 {
+        sqlx::query(IDLE).bind(i32::try_from(plan.idle)?).execute(store.pool()).await?;
+        sqlx::query("analyze rule").execute(store.pool()).await?;
+    }
+    ensure!(store.now().await? < first, "the rules took longer to make than planned");
+    Ok(first)
+}
+
+/// Waits until every rule has been fired up to `at`.
+async fn reached(store: &PostgresStore, at: Timestamp) -> Result<()> {
+    eventually("the rules keep up", async || {
+        let slowest: Option<i64> =
+            sqlx::query_scalar("select min(next_at) from rule").fetch_one(store.pool()).await?;
+        Ok(slowest.filter(|slowest| *slowest > at.micros()).map(|_| ()))
+    })
+    .await
+}
+
+async fn judge(pool: &PgPool, plan: Plan, first: Timestamp) -> Result<Seen> {
+    let row = sqlx::query(FIRED).fetch_one(pool).await?;
+    let (firings, distinct, made): (i64, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    let late: Vec<f64> = row.try_get(3)?;
+    let expected: i64 = sqlx::query_scalar(
+        "select coalesce(sum((next_at - $1) / 1000000), 0)::int8 from rule where next_at < $1 + 43200000000",
+    )
+    .bind(first.micros())
+    .fetch_one(pool)
+    .await?;
+    let jobs: i64 = sqlx::query_scalar("select count(*) from job").fetch_one(pool).await?;
+    let others: i64 =
+        sqlx::query_scalar("select count(*) from firing where outcome <> 0").fetch_one(pool).await?;
+    ensure!(firings == distinct, "{} occurrences came more than once", firings - distinct);
+    ensure!(firings == expected, "{firings} of {expected} occurrences were fired");
+    ensure!(jobs == firings && made == firings, "{jobs} jobs of {firings} firings");
+    ensure!(others == 0, "{others} firings came to something else");
+    let least = i64::from(plan.rules) * i64::try_from(plan.seconds)? / 2;
+    ensure!(firings >= least, "only {firings} occurrences: the processes did not keep up");
+    Ok(Seen { occurrences: firings, late_ms: [late[0], late[1], late[2]] })
+}
