@@ -20,8 +20,18 @@ const CROWD: u32 = 100_000;
 const HISTORY: u32 = 200_000;
 
 /// Tables that have a row for each name or minute, and none for each job. They may be read whole.
-const SMALL: &[&str] =
-    &["queue", "tenant", "kind", "worker", "depth", "depth_delta", "stat", "stat_spread", "limit_slot"];
+const SMALL: &[&str] = &[
+    "queue",
+    "tenant",
+    "kind",
+    "worker",
+    "lane",
+    "depth",
+    "depth_delta",
+    "stat",
+    "stat_spread",
+    "limit_slot",
+];
 
 /// A look that reads no more rows than these.
 async fn look<T>(filled: &Filled, name: &str, most: i64, look: impl Future<Output = Result<T>>) -> Result<T> {

@@ -15,11 +15,11 @@ use utoipa::{IntoParams, IntoResponses};
 
 use super::problem::{Code, Problem};
 
-const NAME: &str = "^[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}$";
-const SLUG: &str = "^[a-z0-9][a-z0-9-]{0,99}$";
+pub(super) const NAME: &str = "^[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}$";
+pub(super) const SLUG: &str = "^[a-z0-9][a-z0-9-]{0,99}$";
 const ID: &str = "01970c2e-9f5c-7b1a-8a44-3f1f6c0f7d11";
 
-fn text(pattern: &str) -> ObjectBuilder {
+pub(super) fn text(pattern: &str) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern))
 }
 
@@ -27,7 +27,7 @@ fn words() -> ObjectBuilder {
     text("^[^\\u0000]*$").max_length(Some(255))
 }
 
-fn formatted(format: &str) -> ObjectBuilder {
+pub(super) fn formatted(format: &str) -> ObjectBuilder {
     let format = match format {
         "date-time" => SchemaFormat::KnownFormat(KnownFormat::DateTime),
         other => SchemaFormat::Custom(other.to_owned()),
@@ -50,7 +50,7 @@ fn parameter(
         .schema(Some(schema))
 }
 
-fn query(name: &str, description: &str, schema: impl Into<RefOr<Schema>>) -> ParameterBuilder {
+pub(super) fn query(name: &str, description: &str, schema: impl Into<RefOr<Schema>>) -> ParameterBuilder {
     parameter(ParameterIn::Query, name, description, schema)
 }
 
@@ -218,36 +218,13 @@ parameters!(
     ]
 );
 
-fn bounded(most: u32, default: u32) -> ObjectBuilder {
+pub(super) fn bounded(most: u32, default: u32) -> ObjectBuilder {
     ObjectBuilder::new()
         .schema_type(Type::Integer)
         .minimum(Some(1))
         .maximum(Some(most))
         .default(Some(default.into()))
 }
-
-fn one_of(words: &[&str]) -> ObjectBuilder {
-    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words.iter().copied()))
-}
-
-parameters!(
-    /// Which stretch of time, and how it is told apart.
-    StatParams,
-    [
-        query("span", "How long each bucket is.", one_of(&["minute", "hour"]).default(Some("minute".into()))),
-        query("since", "Buckets that begin then or later; the last hour, or the last day.", formatted("date-time"))
-            .example(Some("2026-01-01T00:00:00Z".into())),
-        query("until", "Buckets that begin earlier.", formatted("date-time"))
-            .example(Some("2030-01-01T00:00:00Z".into())),
-        query("tenant", "Only of this tenant.", text(SLUG)).example(Some("default".into())),
-        query("queue", "Only of this queue.", text(NAME)).example(Some("default".into())),
-        query("kind", "Only of this kind.", text(NAME)).example(Some("send-email".into())),
-        query("by", "What is told apart. May be repeated.", ArrayBuilder::new().items(one_of(&["tenant", "queue", "kind"])))
-            .style(Some(ParameterStyle::Form))
-            .explode(Some(true)),
-        query("limit", "How many buckets at most.", bounded(10_000, 1_000)).example(Some(1_000.into())),
-    ]
-);
 
 parameters!(
     /// Which jobs.

@@ -2,6 +2,7 @@
 
 mod automations;
 mod explain;
+mod params;
 mod recent;
 mod runner;
 mod stats;

@@ -6,10 +6,11 @@ use taskflow_domain::{Kind, QueueName, TenantSlug, Timestamp};
 use taskflow_protocol::{self as wire, Time};
 
 use super::super::ApiState;
-use super::super::describe::{ListProblems, StatParams};
+use super::super::describe::ListProblems;
 use super::super::extract::{Answer, Asker, Operator, detached};
 use super::super::problem::Problem;
 use super::super::query::Query;
+use super::params::StatParams;
 
 /// Buckets in one answer if nobody says.
 const DEFAULT_LIMIT: u32 = 1_000;
