@@ -79,7 +79,9 @@ pub(crate) fn claimed<'a, I: Iterator<Item = &'a Lease>>(tally: &Tally, leases: 
         let label = queue_label(queue);
         counter!(ATTEMPTS_STARTED, "queue" => label.clone()).increment(waits.len() as u64);
         let histogram = histogram!(JOB_WAIT, "queue" => label);
-        waits.into_iter().for_each(|wait| histogram.record(wait));
+        for wait in waits {
+            histogram.record(wait);
+        }
     }
     tally.started(leases());
 }

@@ -19,11 +19,17 @@ use super::super::queues::{MAX_REASON, name_of, with_depth};
 /// Ten years, in milliseconds.
 const MAX_AGE_MS: u64 = 315_360_000_000;
 
-fn reason(value: Value<'_>, faults: &mut Faults) -> Option<Option<String>> {
+/// Why a queue shall take no new jobs.
+#[derive(Default)]
+struct Why {
+    reason: Option<String>,
+}
+
+fn why(value: Value<'_>, faults: &mut Faults) -> Option<Why> {
     let mut object = Object::open(value, &Path::ROOT, faults)?;
     let reason = object.optional("reason", decode::text_of(MAX_REASON));
     object.close();
-    Some(reason)
+    Some(Why { reason })
 }
 
 /// Let a queue run out
@@ -49,7 +55,7 @@ pub(super) async fn drain_queue(
     body: Body<MAX_BODY>,
 ) -> Result<Answer<wire::Queue>, Problem> {
     let name = name_of(&name)?;
-    let reason = body.read_if_sent(reason)?;
+    let Why { reason } = body.read_if_sent(why)?;
     let work = async move {
         let drained = state.queues.drain(&name, caller.actor.as_str(), reason.clone()).await?;
         let drained = drained.ok_or_else(|| Problem::not_found("queue"))?;
