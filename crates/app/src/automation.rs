@@ -24,8 +24,9 @@ use crate::runner::{Rhythm, Runner};
 const CONDITION_THREADS: usize = 2;
 /// How often the clock's rules are looked at without being told.
 const TICK: Duration = Duration::from_secs(1);
-/// How often the outbox and the fan-outs are looked at without being told.
-const DISPATCH: Duration = Duration::from_millis(250);
+/// How often the outbox and the fan-outs are looked at. Nobody tells them of news:
+/// a job's end that enters the outbox must not cost the job a message.
+const DISPATCH: Duration = Duration::from_millis(200);
 /// How often old events and firings are deleted.
 const PRUNE: Duration = Duration::from_mins(1);
 
@@ -79,19 +80,19 @@ fn key_file(url: &str) -> Option<PathBuf> {
 
 /// What makes rules fire: any number of processes may do it.
 pub(crate) fn start(runner: &Runner, world: &World, automation: &Automation, retention: EventRetention) {
-    let news = || Some(world.wakeups.listen(Topic::Schedule));
+    let news = Some(world.wakeups.listen(Topic::Schedule));
     let rules = automation.clone();
-    runner.start("tick", Rhythm { period: TICK, news: news() }, move || {
+    runner.start("tick", Rhythm { period: TICK, news }, move || {
         let rules = rules.clone();
         async move { rules.tick().await }
     });
     let rules = automation.clone();
-    runner.start("dispatch", Rhythm { period: DISPATCH, news: news() }, move || {
+    runner.start("dispatch", Rhythm { period: DISPATCH, news: None }, move || {
         let rules = rules.clone();
         async move { rules.dispatch().await }
     });
     let rules = automation.clone();
-    runner.start("fan_out", Rhythm { period: DISPATCH, news: news() }, move || {
+    runner.start("fan_out", Rhythm { period: DISPATCH, news: None }, move || {
         let rules = rules.clone();
         async move { rules.fan_out().await }
     });

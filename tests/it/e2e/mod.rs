@@ -13,6 +13,7 @@ mod idempotency;
 mod insight;
 mod lease;
 mod outage;
+mod pulse;
 mod schedulers;
 mod surface;
 mod target;
