@@ -1,37 +1,66 @@
 //! The HTTP API over the stores in memory: the same router as in production,
 //! called without a network, with a clock that stands still.
 
+mod events;
 mod jobs;
 mod malformed;
 mod manage;
 mod matrix;
 mod openapi;
+mod rules;
+mod rules_page;
 mod work;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use async_trait::async_trait;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::{Value, json};
 use taskflow_adapters::condition::CelEngine;
 use taskflow_adapters::rest::{ApiState, router};
-use taskflow_adapters::webhook::{SecretVault, Verifier};
+use taskflow_adapters::webhook::{KEY_BYTES, SecretVault, Verifier};
 use taskflow_application::World;
 use taskflow_application::access::Access;
-use taskflow_application::automation::{Automation, Tools};
+use taskflow_application::automation::{Automation, Pulse, PulseWorker, Tools};
+use taskflow_application::maintain::{Maintain, Retention};
 use taskflow_application::memory::{LocalWakeups, ManualClock, MemoryStore, SeededIds, SeededJitter};
+use taskflow_application::ports::StoreResult;
 use taskflow_domain::Timestamp;
 use tower::ServiceExt;
 
 /// 2026-01-31T09:30:00Z.
 const NOW: i64 = 1_769_851_800_000_000;
 
+/// Runs no jobs.
+struct Idle;
+
+#[async_trait]
+impl PulseWorker for Idle {
+    async fn run(&self, _: u32, _: Duration) -> StoreResult<u32> {
+        Ok(0)
+    }
+}
+
+/// Rules over the world, with the real engine of conditions and a key of zeros.
+fn automation(world: &World) -> Automation {
+    let vault = SecretVault::new(&[[0; KEY_BYTES]], world.ids.clone()).unwrap();
+    let tools = Tools {
+        conditions: Arc::new(CelEngine::start(1).unwrap()),
+        signatures: Arc::new(Verifier),
+        vault: Some(Arc::new(vault)),
+    };
+    Automation::new(world.clone(), tools)
+}
+
 /// The API, with the world behind it.
 struct Api {
     router: Router,
     world: World,
     clock: Arc<ManualClock>,
+    automation: Automation,
 }
 
 /// An answer.
@@ -76,13 +105,6 @@ impl Api {
     fn keyed(operator: &str) -> Self {
         Self::with(|state, world| {
             state.access = Access::keyed(world.clone(), Some(operator));
-            let vault = SecretVault::new(&[[7; 32]], Arc::clone(&world.ids)).unwrap();
-            let tools = Tools {
-                conditions: Arc::new(CelEngine::start(1).unwrap()),
-                signatures: Arc::new(Verifier),
-                vault: Some(Arc::new(vault)),
-            };
-            state.automation = Some(Automation::new(world.clone(), tools));
         })
     }
 
@@ -97,9 +119,13 @@ impl Api {
             tally: taskflow_application::tally::Tally::default(),
             drains: taskflow_application::drains::Drains::default(),
         };
+        let automation = automation(&world);
+        let maintain = Arc::new(Maintain::new(world.clone(), Retention::default(), 30_000));
+        let pulse = Pulse::new(automation.clone(), maintain, Arc::new(Idle));
         let mut state = ApiState::new(&world);
+        (state.automation, state.pulse) = (Some(automation.clone()), Some(pulse));
         change(&mut state, &world);
-        Self { router: router(state), world, clock }
+        Self { router: router(state), world, clock, automation }
     }
 
     async fn request(&self, request: Request<Body>) -> Reply {
@@ -140,6 +166,11 @@ impl Api {
     /// The id of a new job.
     async fn job(&self, body: Value) -> String {
         self.post("/v1/jobs", body).await.expect(201)["id"].as_str().unwrap().to_owned()
+    }
+
+    /// The id of a new rule.
+    async fn rule(&self, body: Value) -> String {
+        self.post("/v1/automation-rules", body).await.expect(201)["id"].as_str().unwrap().to_owned()
     }
 
     /// Claims one job of `kind`: its id and its token.

@@ -67,6 +67,10 @@ async fn every_example_of_a_request_is_accepted() {
     for (method, path, operation) in operations(&document) {
         let Some(body) = operation.get("requestBody") else { continue };
         let schema = &body["content"]["application/json"]["schema"];
+        // What comes from outside is not only JSON, and has tests of its own.
+        if schema.is_null() {
+            continue;
+        }
         let reference = schema["$ref"].as_str().unwrap();
         let name = reference.rsplit('/').next().unwrap();
         let example = document["components"]["schemas"][name]["example"].clone();
@@ -75,6 +79,9 @@ async fn every_example_of_a_request_is_accepted() {
             let wish = json!({ "name": "k", "scopes": ["operator"] });
             let made = api.post("/v1/admin/api-keys", wish).await.expect(201);
             made["api_key"]["id"].as_str().unwrap().to_owned()
+        } else if path.contains("automation-rules") {
+            api.rule(json!({ "name": "r", "trigger": { "type": "manual" }, "actions": [{ "kind": "k" }] }))
+                .await
         } else {
             api.job(json!({ "kind": "k" })).await
         };
