@@ -14,6 +14,7 @@ mod insight;
 mod lease;
 mod outage;
 mod pulse;
+mod rules;
 mod schedulers;
 mod surface;
 mod target;
