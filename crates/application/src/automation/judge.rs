@@ -329,6 +329,13 @@ fn wish(action: &Action, rendered: &Value, index: usize) -> Result<JobWish, Temp
 /// Where a rendered action executes. What a worker may reach is the worker's to say.
 fn target(rendered: &Value) -> Result<Option<Target>, String> {
     let Some(target) = rendered.get("target").filter(|target| !target.is_null()) else { return Ok(None) };
+    let mut target = target.clone();
+    // An expression that stands alone keeps its type, and a header is a text.
+    for (_, value) in target.get_mut("headers").and_then(Value::as_object_mut).into_iter().flatten() {
+        if value.is_number() || value.is_boolean() {
+            *value = Value::String(value.to_string());
+        }
+    }
     let target =
         Target::deserialize(target).map_err(|error| format!("does not render to a target: {error}"))?;
     if let Target::Http(http) = &target {
