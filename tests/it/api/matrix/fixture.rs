@@ -87,15 +87,15 @@ impl Fixture {
     }
 
     async fn rule(&self) -> String {
-        let body = Some(rule());
+        let body = Some(rule("secret rule of-acme"));
         let rule = self.ask(&self.own, &Method::POST, "/v1/automation-rules", body).await.expect(201);
         rule["id"].as_str().unwrap().to_owned()
     }
 }
 
 /// A rule that any tenant may have.
-pub(super) fn rule() -> Value {
-    json!({ "name": "secret rule of-acme", "trigger": {"type": "manual"}, "actions": [{"kind": "send-email"}] })
+pub(super) fn rule(name: &str) -> Value {
+    json!({ "name": name, "trigger": {"type": "manual"}, "actions": [{"kind": "send-email"}] })
 }
 
 async fn call(api: &Api, key: &str, method: Method, path: &str, body: Option<Value>) -> Reply {

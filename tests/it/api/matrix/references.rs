@@ -86,7 +86,7 @@ async fn ids_in_bodies_and_filters_do_not_cross_the_wall() {
         same(&fixture, post.clone(), path, body, &running).await;
         cases += 1;
     }
-    let mut many = super::fixture::rule();
+    let mut many = super::fixture::rule("many");
     many["for_each_tenant"] = "true".into();
     let refused = fixture.ask(&fixture.own, &post, "/v1/automation-rules", Some(many)).await;
     assert_eq!(refused.status, 403, "{}", refused.text);

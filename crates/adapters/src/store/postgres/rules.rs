@@ -111,6 +111,17 @@ fn read_firings(rows: &[PgRow]) -> StoreResult<Vec<Firing>> {
 }
 
 impl PgRules {
+    /// Looks at what is `tenant`'s, behind the wall.
+    async fn look_of(
+        &self,
+        tenant: TenantId,
+        make: impl Fn() -> Query + Send + Sync + 'static,
+    ) -> StoreResult<Vec<PgRow>> {
+        self.0.look(tenant, move |connection| Box::pin(make().fetch_all(connection))).await
+    }
+
+    /// Looks at what may be anybody's: what the engine does for all, and the
+    /// firings of a rule that acts for many tenants.
     async fn look(&self, make: impl Fn() -> Query) -> StoreResult<Vec<PgRow>> {
         read(&self.0.pool, || make().fetch_all(&self.0.pool)).await
     }
@@ -129,12 +140,16 @@ impl RuleStore for PgRules {
     }
 
     async fn get(&self, tenant: TenantId, rule: RuleId) -> StoreResult<Option<Rule>> {
-        Ok(read_rules(&self.look(|| query(&GET).bind(tenant.0).bind(rule.0)).await?)?.pop())
+        Ok(read_rules(&self.look_of(tenant, move || query(&GET).bind(tenant.0).bind(rule.0)).await?)?.pop())
     }
 
     async fn list(&self, tenant: TenantId, page: RulePage) -> StoreResult<Vec<Rule>> {
         let after = page.after.map(|after| after.0);
-        read_rules(&self.look(|| query(&LIST).bind(tenant.0).bind(after).bind(int(page.limit))).await?)
+        read_rules(
+            &self
+                .look_of(tenant, move || query(&LIST).bind(tenant.0).bind(after).bind(int(page.limit)))
+                .await?,
+        )
     }
 
     async fn delete(&self, tenant: TenantId, rule: RuleId, now: Timestamp) -> StoreResult<bool> {
@@ -172,7 +187,7 @@ impl RuleStore for PgRules {
     }
 
     async fn listening(&self, tenant: TenantId) -> StoreResult<Vec<Rule>> {
-        read_rules(&self.look(|| query(&LISTENING).bind(tenant.0)).await?)
+        read_rules(&self.look_of(tenant, move || query(&LISTENING).bind(tenant.0)).await?)
     }
 
     async fn fire(&self, fires: Vec<Fire>) -> StoreResult<Vec<Fired>> {
@@ -230,7 +245,8 @@ impl RuleStore for PgRules {
     }
 
     async fn firing(&self, tenant: TenantId, firing: FiringId) -> StoreResult<Option<Firing>> {
-        Ok(read_firings(&self.look(|| query(&FIRING).bind(tenant.0).bind(firing.0)).await?)?.pop())
+        Ok(read_firings(&self.look_of(tenant, move || query(&FIRING).bind(tenant.0).bind(firing.0)).await?)?
+            .pop())
     }
 
     async fn firings_by_cause(
@@ -239,7 +255,8 @@ impl RuleStore for PgRules {
         cause: CorrelationId,
         limit: u32,
     ) -> StoreResult<Vec<Firing>> {
-        let rows = self.look(|| query(&BY_CAUSE).bind(tenant.0).bind(cause.0).bind(int(limit)));
+        let rows =
+            self.look_of(tenant, move || query(&BY_CAUSE).bind(tenant.0).bind(cause.0).bind(int(limit)));
         read_firings(&rows.await?)
     }
 
