@@ -49,8 +49,31 @@ impl Cluster {
         Self::make(Care::Tuned(settings))
     }
 
+    /// The same, with its files below this directory, which may be a disk of its own.
+    pub fn durable_in(directory: &Path, settings: &'static str) -> Result<Self> {
+        Self::make_at(Files::create_in(directory)?, Care::Tuned(settings))
+    }
+
+    /// A server over the files that another one, by whatever means, left below
+    /// this directory. It recovers what is there.
+    pub fn recovered_from(directory: &Path) -> Result<Self> {
+        let mut found = fs::read_dir(directory)?.flatten().map(|entry| entry.path());
+        let root = found.find(|path| path.join("server").exists()).context("no server was here")?;
+        let files = Files { root };
+        let in_use = File::create(files.lock())?;
+        in_use.lock_shared()?;
+        // What the server notes of its process is of no process any more.
+        let _ = fs::remove_file(files.data().join("postmaster.pid"));
+        let port = start_anywhere(&files, Care::Durable)?;
+        watch(&files, 2)?;
+        Ok(Self { files, port, _in_use: in_use })
+    }
+
     fn make(care: Care) -> Result<Self> {
-        let files = Files::create()?;
+        Self::make_at(Files::create()?, care)
+    }
+
+    fn make_at(files: Files, care: Care) -> Result<Self> {
         let in_use = File::create(files.lock())?;
         in_use.lock_shared()?;
         let port = start_new(&files, care)?;
@@ -61,6 +84,27 @@ impl Cluster {
     /// The URL of its maintenance database.
     pub fn url(&self) -> String {
         url(self.port)
+    }
+
+    /// The port that it listens on.
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The process that the server's others come from.
+    pub fn process(&self) -> Result<u32> {
+        let text = fs::read_to_string(self.files.data().join("postmaster.pid"))?;
+        Ok(text.lines().next().unwrap_or_default().trim().parse()?)
+    }
+
+    /// Starts it if it ended by itself, as it does without room for its log.
+    pub fn revive(&self) -> Result<bool> {
+        let mut status = program("pg_ctl")?;
+        status.arg("status").arg("-s").arg("-D").arg(self.files.data());
+        if run(&mut status).is_ok() {
+            return Ok(false);
+        }
+        self.start().map(|()| true)
     }
 
     /// Stops it. Afterwards the port answers nobody.
@@ -91,7 +135,11 @@ impl Files {
     /// A new directory that only this user and the server's user can enter.
     /// It is a short path, since the socket's name has little room.
     pub(super) fn create() -> Result<Self> {
-        let root = tempfile::Builder::new().prefix("taskflow-pg-").tempdir()?.keep();
+        Self::create_in(&std::env::temp_dir())
+    }
+
+    fn create_in(directory: &Path) -> Result<Self> {
+        let root = tempfile::Builder::new().prefix("taskflow-pg-").tempdir_in(directory)?.keep();
         let made = Self { root };
         if is_root() {
             run(Command::new("chmod").arg("755").arg(&made.root))?;
@@ -132,6 +180,11 @@ pub(super) fn start_new(files: &Files, care: Care) -> Result<u16> {
     let mut initdb = program("initdb")?;
     initdb.args(["--auth=trust", "--username", SERVER_USER, "--encoding=UTF8", "--locale=C", "--no-sync"]);
     run(initdb.arg("-D").arg(files.data()))?;
+    start_anywhere(files, care)
+}
+
+/// Starts a server whose files exist on a free port.
+fn start_anywhere(files: &Files, care: Care) -> Result<u16> {
     // Another process may take the port between finding it free and using it.
     let mut failure = None;
     for _ in 0..5 {
