@@ -6,6 +6,7 @@ mod conformance;
 mod contract_memory;
 mod docs;
 mod e2e;
+mod faults;
 mod harness;
 mod postgres;
 mod sqlite;

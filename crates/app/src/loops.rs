@@ -163,8 +163,13 @@ pub(crate) fn start_worker_figures(runner: &Runner) -> watch::Sender<Option<Arc<
 pub(crate) async fn follow(database: &Database, clock: &SystemClock) -> StoreResult<Step> {
     let asked = clock.local();
     if let Some(there) = database.now().await? {
-        let offset_us = clock.adjust(asked, clock.local(), there);
-        gauge!(CLOCK_OFFSET).set(offset_us as f64 / 1e6);
+        let heard = clock.local();
+        let offset_us = clock.adjust(asked, heard, there);
+        let here = SystemClock::wall();
+        gauge!(CLOCK_OFFSET).set((offset_us - here.micros_since(heard)) as f64 / 1e6);
+    } else {
+        // Alone with its file, it is right as far as its machine is.
+        clock.adjust(asked, asked, SystemClock::wall());
     }
     Ok(Step::default())
 }

@@ -61,11 +61,16 @@ impl Client {
 
     /// All of a list.
     pub async fn list(&self, path: &str) -> Result<Vec<Value>> {
+        self.list_where(path, "limit=500").await
+    }
+
+    /// What of a list matches.
+    pub async fn list_where(&self, path: &str, filter: &str) -> Result<Vec<Value>> {
         let mut all = Vec::new();
         let mut cursor: Option<String> = None;
         loop {
             let more = cursor.map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
-            let mut part = self.get(&format!("{path}?limit=500{more}")).await?;
+            let mut part = self.get(&format!("{path}?{filter}{more}")).await?;
             let items = part["items"].as_array_mut().context("a list has items")?;
             all.append(items);
             cursor = part["next_cursor"].as_str().map(str::to_owned);

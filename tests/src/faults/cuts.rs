@@ -22,7 +22,7 @@ const LEASE: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(60);
 const RESUMES: Duration = Duration::from_secs(10);
 
-/// An API whose only connection to the server goes through a proxy, and a worker
+/// An API whose connections to the server go through a proxy, and a worker
 /// that has a good one.
 struct Stage {
     site: Site,
@@ -44,6 +44,13 @@ impl Stage {
             .env("TASKFLOW_DATABASE_CONNECTIONS", &connections);
         let site = Site::start(&database.url, launch, LEASE).await?;
         Ok(Self { site, wire, _worker: worker, _database: database, _server: server })
+    }
+
+    async fn end(mut self, load: Load, name: &str) -> Result<()> {
+        self.site.finish(load).await?;
+        self.site.settle(PATIENCE).await?;
+        self.site.judge(name).await?;
+        Ok(())
     }
 
     /// Submits one job, again and again until it is known what became of it; how
@@ -81,7 +88,7 @@ impl Stage {
 
 /// Cuts at every `step`-th byte of a submit, each way, and around its COMMIT.
 pub async fn every_byte(step: u64) -> Result<()> {
-    let mut stage = Stage::new(1).await?;
+    let mut stage = Stage::new(2).await?;
     stage.submit("warm").await?;
     stage.wire.cut(None);
     stage.wire.reset_all();
@@ -112,7 +119,7 @@ pub async fn every_byte(step: u64) -> Result<()> {
 
 /// All connections are reset, come to a trickle, are late, or fall silent under load.
 pub async fn bad_weather(time: Duration) -> Result<()> {
-    let mut stage = Stage::new(10).await?;
+    let stage = Stage::new(10).await?;
     let load = Load::start(&stage.site.client, Plan::default());
     load.accepts(50, PATIENCE).await?;
     for _ in 0..20 {
@@ -126,24 +133,32 @@ pub async fn bad_weather(time: Duration) -> Result<()> {
         ("silence", Weather::Lost),
     ];
     for (name, weather) in bad {
-        let before = load.answers();
-        stage.wire.weather(weather);
-        pause(time).await;
-        stage.wire.weather(Weather::Fair);
-        let fair = Instant::now();
-        load.accepts(20, 3 * RESUMES).await.with_context(|| format!("after {name}"))?;
-        let took = fair.elapsed();
-        let after = load.answers();
-        let new: Vec<_> = after
-            .iter()
-            .map(|(status, count)| (status, count - before.get(status).unwrap_or(&0)))
-            .filter(|(_, count)| *count > 0)
-            .collect();
-        println!("  {name} for {time:?}: answers {new:?}, accepts again after {took:?}");
-        ensure!(took < RESUMES, "after {name} it took {took:?} to go on");
+        suffer(&stage, &load, name, weather, time).await?;
     }
-    stage.site.finish(load).await?;
-    stage.site.settle(PATIENCE).await?;
-    stage.site.judge("bad weather").await?;
+    stage.end(load, "bad weather").await
+}
+
+/// The server says nothing any more, and its connections are never heard of again.
+pub async fn silence(time: Duration) -> Result<()> {
+    let stage = Stage::new(10).await?;
+    let load = Load::start(&stage.site.client, Plan::default());
+    load.accepts(50, PATIENCE).await?;
+    suffer(&stage, &load, "silence", Weather::Lost, time).await?;
+    stage.end(load, "silence").await
+}
+
+async fn suffer(stage: &Stage, load: &Load, name: &str, weather: Weather, time: Duration) -> Result<()> {
+    let before = load.answers();
+    stage.wire.weather(weather);
+    pause(time).await;
+    stage.wire.weather(Weather::Fair);
+    let fair = Instant::now();
+    load.accepts(20, 3 * RESUMES).await.with_context(|| format!("after {name}"))?;
+    let took = fair.elapsed();
+    let answers = load.answers();
+    let new = answers.iter().map(|(status, count)| (status, count - before.get(status).unwrap_or(&0)));
+    let new: Vec<_> = new.filter(|(_, count)| *count > 0).collect();
+    println!("  {name} for {time:?}: answers {new:?}, accepts again after {took:?}");
+    ensure!(took < RESUMES, "after {name} it took {took:?} to go on");
     Ok(())
 }

@@ -7,12 +7,19 @@
 pub mod backends;
 pub mod client;
 pub mod collect;
+pub mod crowd;
 pub mod cuts;
 pub mod disk_full;
+pub mod failover;
 pub mod load;
 pub mod machine;
+pub mod nodes;
 pub mod power_cut;
+pub mod pull;
 pub mod site;
+pub mod sqlite_kills;
+pub mod stall;
+pub mod target;
 pub mod wakeups;
 pub mod wire;
 

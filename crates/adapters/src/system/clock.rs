@@ -4,22 +4,42 @@
 //! times are compared across machines. Each process measures by how much its own
 //! clock differs and adds that; measuring anew now and then follows the drift.
 //! Within a process time never goes back.
+//!
+//! Between two measurements time goes on as a stopwatch does, whatever becomes of
+//! the machine's clock. If it jumped forwards, this process alone would think that
+//! all leases have expired and all scheduled jobs are due.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Instant;
 
 use taskflow_application::ports::Clock;
 use taskflow_domain::Timestamp;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Reading {
+    /// What the machine's clock said when the stopwatch began.
+    began: Timestamp,
+    stopwatch: Instant,
     offset_us: AtomicI64,
     latest_us: AtomicI64,
 }
 
 /// The machine's clock, corrected to the database's. Clones share the correction.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct SystemClock(Arc<Reading>);
+
+impl Default for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+    fn default() -> Self {
+        Self(Arc::new(Reading {
+            began: Self::wall(),
+            stopwatch: Instant::now(),
+            offset_us: AtomicI64::new(0),
+            latest_us: AtomicI64::new(0),
+        }))
+    }
+}
 
 impl SystemClock {
     /// The machine's clock without a correction.
@@ -37,9 +57,15 @@ impl SystemClock {
         offset
     }
 
+    /// What the machine's clock would say if nobody had set it since the start.
+    pub fn local(&self) -> Timestamp {
+        let micros = i64::try_from(self.0.stopwatch.elapsed().as_micros()).unwrap_or(i64::MAX);
+        Timestamp::from_micros(self.0.began.micros().saturating_add(micros))
+    }
+
     /// The machine's clock.
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
-    pub fn local(&self) -> Timestamp {
+    pub fn wall() -> Timestamp {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
     }

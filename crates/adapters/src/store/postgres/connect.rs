@@ -57,6 +57,18 @@ const SETTINGS: [(&str, &str); 8] = [
 /// Idle longer than this, a connection is tried before it is used.
 const TRUSTED_IDLE: Duration = Duration::from_secs(10);
 
+/// How long a connection between two uses may take to show that it lives. One that
+/// cannot, in the time that a server needs for a lost packet, is closed: it would
+/// keep its place in the pool for as long as the system goes on sending.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
+
+/// Waits for a sign of life.
+async fn alive(sign: impl Future<Output = sqlx::Result<()>>) -> sqlx::Result<bool> {
+    let waited = tokio::time::timeout(SIGN_OF_LIFE, sign).await;
+    waited.unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))?;
+    Ok(true)
+}
+
 /// The options of every connection to the database at `url`.
 pub(super) fn options(url: &str, options: &PostgresOptions) -> StoreResult<PgConnectOptions> {
     let mut connect = PgConnectOptions::from_str(url)
@@ -87,16 +99,12 @@ pub(super) async fn pool(connect: &PgConnectOptions, options: &PostgresOptions) 
         .test_before_acquire(false)
         .before_acquire(|connection, meta| {
             Box::pin(async move {
-                if meta.idle_for > TRUSTED_IDLE {
-                    connection.ping().await?;
-                }
-                Ok(true)
+                if meta.idle_for > TRUSTED_IDLE { alive(connection.ping()).await } else { Ok(true) }
             })
         })
         .after_release(|connection, _| {
             Box::pin(async move {
-                sqlx::raw_sql("rollback").execute(connection).await?;
-                Ok(true)
+                alive(async { sqlx::raw_sql("rollback").execute(connection).await.map(drop) }).await
             })
         })
         .connect_with(connect.clone())

@@ -122,11 +122,11 @@ impl PostgresStore {
 
     /// What time it is by the clock of the database.
     pub async fn now(&self) -> StoreResult<Timestamp> {
-        let micros: i64 =
+        let asked = || {
             sqlx::query_scalar("select (extract(epoch from clock_timestamp()) * 1000000)::int8")
                 .fetch_one(&self.inner.pool)
-                .await
-                .map_err(|fault| from_sqlx(&fault))?;
+        };
+        let micros: i64 = unit::repeat(asked).await?;
         Ok(Timestamp::from_micros(micros))
     }
 

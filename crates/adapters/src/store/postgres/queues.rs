@@ -12,10 +12,10 @@ use taskflow_domain::{JobState, QueueName, Timestamp};
 
 use super::lanes::let_go;
 use super::sweep::STOP_COMMITS;
-use super::unit::{BEGIN_CHANGING_SETTINGS, End, Unit, repeat, transact_detached};
+use super::unit::{BEGIN_CHANGING_SETTINGS, End, Unit, asked, repeat, transact_detached};
 use super::{Inner, int, purge, rejected};
 use crate::store::entity::queue;
-use crate::store::error::{Fault, from_orm};
+use crate::store::error::Fault;
 
 const ADD: &str = "insert into queue (name) values ($1) on conflict do nothing";
 
@@ -126,16 +126,13 @@ impl Unit for Put {
 #[async_trait]
 impl QueueStore for PgQueues {
     async fn get(&self, name: &QueueName) -> StoreResult<Option<Queue>> {
-        let row = queue::Entity::find()
-            .filter(queue::Column::Name.eq(name.as_str()))
-            .one(&self.0.orm)
-            .await
-            .map_err(|fault| from_orm(&fault))?;
+        let row = asked(queue::Entity::find().filter(queue::Column::Name.eq(name.as_str())).one(&self.0.orm))
+            .await?;
         row.map(Queue::try_from).transpose()
     }
 
     async fn list(&self) -> StoreResult<Vec<Queue>> {
-        let rows = queue::Entity::find().all(&self.0.orm).await.map_err(|fault| from_orm(&fault))?;
+        let rows = asked(queue::Entity::find().all(&self.0.orm)).await?;
         let mut queues = rows.into_iter().map(Queue::try_from).collect::<StoreResult<Vec<_>>>()?;
         // By their bytes, whatever the locale of the database.
         queues.sort_by(|a, b| a.name.cmp(&b.name));
@@ -155,7 +152,7 @@ impl QueueStore for PgQueues {
         let oldest: Vec<(i32, i64)> = repeat(|| sqlx::query_as(OLDEST).fetch_all(pool)).await?;
         let empty = |name: QueueName| QueueDepth { name, by_state: [0; 9], oldest_due: None };
         let mut depths: BTreeMap<i32, QueueDepth> = BTreeMap::new();
-        for row in queue::Entity::find().all(&self.0.orm).await.map_err(|fault| from_orm(&fault))? {
+        for row in asked(queue::Entity::find().all(&self.0.orm)).await? {
             depths.insert(row.id, empty(Queue::try_from(row)?.name));
         }
         for (queue, state, n) in counts {

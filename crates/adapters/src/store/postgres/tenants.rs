@@ -11,10 +11,10 @@ use taskflow_domain::{TenantId, TenantSlug, Timestamp};
 
 use super::lanes::let_go;
 use super::sweep::STOP_COMMITS;
-use super::unit::{BEGIN_CHANGING_SETTINGS, End, Unit, repeat, transact_detached};
+use super::unit::{BEGIN_CHANGING_SETTINGS, End, Unit, asked, repeat, transact_detached};
 use super::{Inner, int, rejected};
 use crate::store::entity::tenant;
-use crate::store::error::{Fault, from_orm};
+use crate::store::error::Fault;
 
 const ADD: &str = "
 insert into tenant (slug, attributes, weight, paused, created_at, updated_at)
@@ -99,11 +99,9 @@ impl PgTenants {
 #[async_trait]
 impl TenantStore for PgTenants {
     async fn get(&self, slug: &TenantSlug) -> StoreResult<Option<Tenant>> {
-        let row = tenant::Entity::find()
-            .filter(tenant::Column::Slug.eq(slug.as_str()))
-            .one(&self.0.orm)
-            .await
-            .map_err(|fault| from_orm(&fault))?;
+        let row =
+            asked(tenant::Entity::find().filter(tenant::Column::Slug.eq(slug.as_str())).one(&self.0.orm))
+                .await?;
         let tenant = row.map(Tenant::try_from).transpose()?;
         if let Some(tenant) = &tenant {
             self.0.catalog.tenants.remember(tenant.id.0, slug.clone());
@@ -113,8 +111,9 @@ impl TenantStore for PgTenants {
 
     async fn get_many(&self, ids: &[TenantId]) -> StoreResult<Vec<Tenant>> {
         let ids: Vec<i32> = ids.iter().map(|id| id.0).collect();
-        let found = tenant::Entity::find().filter(tenant::Column::Id.is_in(ids)).all(&self.0.orm).await;
-        found.map_err(|fault| from_orm(&fault))?.into_iter().map(Tenant::try_from).collect()
+        let found =
+            asked(tenant::Entity::find().filter(tenant::Column::Id.is_in(ids)).all(&self.0.orm)).await?;
+        found.into_iter().map(Tenant::try_from).collect()
     }
 
     async fn ensure(&self, slug: &TenantSlug, now: Timestamp) -> StoreResult<Tenant> {
@@ -144,11 +143,8 @@ impl TenantStore for PgTenants {
                 .fetch_all(&self.0.pool)
         })
         .await?;
-        let rows = tenant::Entity::find()
-            .filter(tenant::Column::Id.is_in(ids))
-            .all(&self.0.orm)
-            .await
-            .map_err(|fault| from_orm(&fault))?;
+        let rows =
+            asked(tenant::Entity::find().filter(tenant::Column::Id.is_in(ids)).all(&self.0.orm)).await?;
         let mut tenants = rows.into_iter().map(Tenant::try_from).collect::<StoreResult<Vec<_>>>()?;
         tenants.sort_by(|a, b| a.slug.cmp(&b.slug));
         Ok(tenants)

@@ -6,14 +6,22 @@
 //! the connection would go back to the pool inside an open transaction.
 
 use std::future::Future;
+use std::time::Duration;
 
+use sea_orm::DbErr;
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use taskflow_application::ports::{StoreError, StoreResult};
 
-use crate::store::error::Fault;
+use crate::store::error::{Fault, from_orm};
 
 /// How often a unit of work is repeated when the database chose another one.
 const TRIES: u32 = 5;
+
+/// A server that says nothing for so long will not answer any more: it is frozen,
+/// or gone without a word. It is more than a server waits for a lock. Nothing is
+/// asked of the server to end what it does, so a COMMIT that only waits for its
+/// standby is not cut short; nobody knows then whether it was carried out.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Begins without a lock.
 pub(super) const BEGIN: &str = "begin";
@@ -63,7 +71,7 @@ pub(super) async fn transact<U: Unit>(pool: &PgPool, unit: &U) -> StoreResult<U:
     let mut tries = 0;
     loop {
         tries += 1;
-        match once(pool, unit).await {
+        match patiently(once(pool, unit)).await {
             Err(fault) if fault.is_conflict() && tries < TRIES => {
                 tracing::debug!(?fault, tries, "repeating a transaction that the database gave up");
             }
@@ -76,6 +84,22 @@ pub(super) async fn transact<U: Unit>(pool: &PgPool, unit: &U) -> StoreResult<U:
 pub(super) async fn transact_detached<U: Unit>(pool: &PgPool, unit: U) -> StoreResult<U::Output> {
     let pool = pool.clone();
     detached(async move { transact(&pool, &unit).await }).await
+}
+
+/// Gives up a server that does not answer. The connection is dropped in the middle
+/// of its conversation, and the pool closes it.
+pub(super) async fn patiently<T, E: From<StoreError>>(
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| {
+        tracing::warn!("the database has not answered for {} s", PATIENCE.as_secs());
+        Err(StoreError::Unavailable("the database does not answer".to_owned()).into())
+    })
+}
+
+/// The same for what SeaORM asks.
+pub(super) async fn asked<T>(question: impl Future<Output = Result<T, DbErr>>) -> StoreResult<T> {
+    patiently(async { question.await.map_err(|fault| from_orm(&fault)) }).await
 }
 
 async fn once<U: Unit>(pool: &PgPool, unit: &U) -> Result<U::Output, Fault> {
@@ -132,7 +156,7 @@ where
     let mut tries = 0;
     loop {
         tries += 1;
-        match attempt().await.map_err(Fault::from) {
+        match patiently(async { attempt().await.map_err(Fault::from) }).await {
             Err(fault) if fault.is_conflict() && tries < TRIES => {}
             result => return result.map_err(Into::into),
         }

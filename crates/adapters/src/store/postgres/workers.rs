@@ -9,10 +9,10 @@ use taskflow_application::ports::{HeldLease, StoreResult, Worker, WorkerStore};
 use taskflow_domain::{JobId, LeaseToken, TenantId, Timestamp, WorkerName};
 use uuid::Uuid;
 
-use super::unit::{End, Unit, detached, repeat, transact_detached};
+use super::unit::{End, Unit, asked, detached, repeat, transact_detached};
 use super::{Inner, count, int};
 use crate::store::entity::worker::{self, names_to_text};
-use crate::store::error::{Fault, from_orm};
+use crate::store::error::Fault;
 
 /// The one write of a beat, with everything that the worker holds. `kept` makes
 /// the read wait for the write, which it does not see.
@@ -108,12 +108,13 @@ impl WorkerStore for PgWorkers {
     }
 
     async fn list(&self) -> StoreResult<Vec<Worker>> {
-        let rows = worker::Entity::find()
-            .filter(worker::Column::Known.eq(true))
-            .order_by_asc(worker::Column::Name)
-            .all(&self.0.orm)
-            .await
-            .map_err(|fault| from_orm(&fault))?;
+        let rows = asked(
+            worker::Entity::find()
+                .filter(worker::Column::Known.eq(true))
+                .order_by_asc(worker::Column::Name)
+                .all(&self.0.orm),
+        )
+        .await?;
         let mut workers = rows.into_iter().map(Worker::try_from).collect::<StoreResult<Vec<_>>>()?;
         // The database may order by a locale; names are ordered by their bytes.
         workers.sort_by(|a, b| a.name.cmp(&b.name));

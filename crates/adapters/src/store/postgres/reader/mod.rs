@@ -18,8 +18,8 @@ use taskflow_application::ports::{JobFilter, JobReader, Page, StoreResult};
 use taskflow_domain::{Attempt, Job, JobEvent, JobId, TenantId, Timestamp};
 
 use super::Inner;
-use super::unit::is_broken;
-use crate::store::error::{Fault, from_sqlx};
+use super::unit::{is_broken, patiently};
+use crate::store::error::Fault;
 
 /// The reader's port.
 pub(super) struct PgReader(pub(super) Arc<Inner>);
@@ -96,12 +96,12 @@ where
 {
     let mut stale = pool.size();
     loop {
-        match attempt().await {
-            Err(fault) if stale > 0 && is_broken(&fault) => {
+        match patiently(async { attempt().await.map_err(Fault::from) }).await {
+            Err(Fault::Driver(fault)) if stale > 0 && is_broken(&fault) => {
                 tracing::debug!(%fault, "a pooled connection was broken");
                 stale -= 1;
             }
-            result => return result.map_err(|fault| from_sqlx(&fault)),
+            result => return result.map_err(Into::into),
         }
     }
 }

@@ -1,0 +1,128 @@
+//! A worker freezes for longer than its lease, at any moment, also in the middle
+//! of a heartbeat, and goes on as if nothing had been; or its clock jumps.
+//!
+//! Another worker runs its jobs meanwhile. What it says of them when it is back
+//! is refused.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::load::{Load, Plan};
+use super::machine::shell;
+use super::site::{Figures, Site};
+use super::target::Target;
+use super::{now_us, pause, random};
+use crate::postgres::{Cluster, create_database};
+use crate::process::{Launch, Process, Signal};
+
+const LEASE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An engine with two workers more.
+struct Stage {
+    site: Site,
+    target: Target,
+    workers: Vec<Process>,
+    _database: crate::postgres::Database,
+    _server: Cluster,
+}
+
+impl Stage {
+    async fn new(lease: Duration, first: impl Fn(Launch) -> Launch) -> Result<Self> {
+        let server = Cluster::durable()?;
+        let database = create_database(&server.url()).await?;
+        let target = Target::start(Duration::from_millis(150)).await?;
+        let api = Launch::new(["api"]).env("DATABASE_URL", &database.url);
+        let site = Site::start(&database.url, api, lease).await?;
+        let worker = Launch::new(["worker"])
+            .env("DATABASE_URL", &database.url)
+            .env("TASKFLOW_LEASE_MS", &lease.as_millis())
+            .env("TASKFLOW_WORKER_CONCURRENCY", &20)
+            .env("RUST_LOG", "warn");
+        let workers = vec![first(worker.clone()).start().await?, worker.start().await?];
+        Ok(Self { site, target, workers, _database: database, _server: server })
+    }
+
+    fn load(&self) -> Load {
+        let plan =
+            Plan { callers: 4, pace: Duration::from_millis(20), job: self.target.job(), ..Plan::default() };
+        Load::start(&self.site.client, plan)
+    }
+
+    async fn end(mut self, load: Load, name: &str) -> Result<Figures> {
+        self.site.finish(load).await?;
+        self.site.settle(PATIENCE).await?;
+        self.site.history.effects = self.target.effects();
+        self.site.judge(name).await
+    }
+}
+
+/// So many freezes, each of more than two leases.
+pub async fn freezes(times: u32) -> Result<()> {
+    let stage = Stage::new(LEASE, |worker| worker).await?;
+    let load = stage.load();
+    load.accepts(20, PATIENCE).await?;
+    let mut state = now_us() as u64;
+    for _ in 0..times {
+        // A heartbeat goes out a few times in a lease, so this hits all its parts.
+        pause(Duration::from_micros(random(&mut state, 700_000))).await;
+        stage.workers[0].signal(Signal::Stop)?;
+        pause(LEASE * 5 / 2).await;
+        stage.workers[0].signal(Signal::Cont)?;
+        load.accepts(5, PATIENCE).await?;
+    }
+    let figures = stage.end(load, "a worker freezes").await?;
+    ensure!(figures.lost_leases > 0, "no lease was lost, so nothing was shown");
+    Ok(())
+}
+
+/// The clock of one worker jumps by weeks and back, while jobs run and others are
+/// scheduled for tomorrow: nobody's lease is taken, and nothing starts early.
+pub async fn clock_jumps() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let clock = directory.path().join("clock");
+    let set = |to: &str| std::fs::write(&clock, to);
+    set("+0")?;
+    let library = library()?;
+    // Only what the wall clock says jumps: a stopwatch cannot.
+    let stage = Stage::new(Duration::from_secs(3), |worker| {
+        worker
+            .env("LD_PRELOAD", &library)
+            .env("FAKETIME_TIMESTAMP_FILE", &clock.display())
+            .env("FAKETIME_NO_CACHE", "1")
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+            .env("FAKETIME_DONT_RESET", "1")
+    })
+    .await?;
+    let later = chrono::DateTime::from_timestamp_micros(now_us() + 86_400_000_000).context("a time")?;
+    let mut tomorrow = stage.target.job();
+    tomorrow["run_at"] = later.to_rfc3339().into();
+    let calm = Plan { callers: 1, pace: Duration::from_millis(200), job: tomorrow, ..Plan::default() };
+    let scheduled = Load::start(&stage.site.client, calm);
+    let load = stage.load();
+    for jump in ["+40d", "-1h", "+600s", "-600s", "+0"] {
+        load.accepts(20, PATIENCE).await?;
+        set(jump)?;
+        pause(Duration::from_secs(8)).await;
+    }
+    let mut stage = stage;
+    let told = scheduled.finish().await?;
+    let waiting = told.len() as u64;
+    stage.site.history.calls.extend(told);
+    stage.site.finish(load).await?;
+    stage.site.settle_but(waiting, PATIENCE).await?;
+    stage.site.history.effects = stage.target.effects();
+    let figures = stage.site.judge("a clock jumps").await?;
+    ensure!(figures.lost_leases == 0, "{} leases of living workers were taken", figures.lost_leases);
+    Ok(())
+}
+
+/// Where libfaketime is.
+fn library() -> Result<String> {
+    let found = shell("ls /usr/lib/*/faketime/libfaketime.so.1 | head -n 1", &[])?;
+    let found = found.trim();
+    ensure!(Path::new(found).exists(), "libfaketime is missing; scripts/faults installs it");
+    Ok(found.to_owned())
+}
