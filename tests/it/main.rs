@@ -6,7 +6,6 @@ mod conformance;
 mod contract_memory;
 mod docs;
 mod e2e;
-mod faults;
 mod harness;
 mod postgres;
 mod sqlite;

@@ -5,6 +5,7 @@ mod contract;
 mod crowd;
 mod looks;
 mod plans;
+mod silence;
 mod wakeups;
 mod wall;
 

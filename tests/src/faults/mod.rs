@@ -2,12 +2,11 @@
 //! something that really breaks. What clients were told, what targets saw and
 //! what is stored in the end is judged by the checker.
 //!
-//! `scripts/faults <name>` runs one; those that are quick are tests as well.
+//! `scripts/chaos <name>` runs one.
 
 pub mod backends;
 pub mod client;
 pub mod collect;
-pub mod crowd;
 pub mod cuts;
 pub mod disk_full;
 pub mod failover;
@@ -15,9 +14,7 @@ pub mod load;
 pub mod machine;
 pub mod nodes;
 pub mod power_cut;
-pub mod pull;
 pub mod site;
-pub mod sqlite_kills;
 pub mod stall;
 pub mod target;
 pub mod wakeups;

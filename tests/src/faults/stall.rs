@@ -123,6 +123,6 @@ pub async fn clock_jumps() -> Result<()> {
 fn library() -> Result<String> {
     let found = shell("ls /usr/lib/*/faketime/libfaketime.so.1 | head -n 1", &[])?;
     let found = found.trim();
-    ensure!(Path::new(found).exists(), "libfaketime is missing; scripts/faults installs it");
+    ensure!(Path::new(found).exists(), "libfaketime is missing; scripts/chaos installs it");
     Ok(found.to_owned())
 }

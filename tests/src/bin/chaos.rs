@@ -1,11 +1,10 @@
 //! Does one thing to a running engine that must not hurt it, and has the checker
-//! judge what came of it: `scripts/faults <name>` builds and runs it.
+//! judge what came of it: `scripts/chaos <name>` builds and runs it.
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 use taskflow_tests::faults;
-use taskflow_tests::postgres::fresh_database;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -15,7 +14,7 @@ async fn main() -> ExitCode {
     match run(name, number).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => {
-            eprintln!("usage: scripts/faults <name> [number]\n{NAMES}");
+            eprintln!("usage: scripts/chaos <name> [number]\n{NAMES}");
             ExitCode::from(2)
         }
         Err(error) => {
@@ -34,12 +33,7 @@ weather [seconds]    the connection is reset, comes to a trickle, is late, falls
 wakeups              the listener dies, and notifications never come
 failover [times]     PostgreSQL's primary is killed, frozen, cut off; its standby takes over
 freeze [times]       a worker freezes for longer than its lease
-clock-jump           the clock of one worker jumps by weeks
-sqlite-kills [kills] the engine is killed in the middle of its writes
-poison [jobs]        one job loses every worker that takes it, alone and in a batch
-herd [jobs]          the leases of so many jobs end at once
-millions [jobs]      half of so many jobs wait for a worker, half for next year
-held [seconds]       somebody holds a transaction open, while jobs come and go";
+clock-jump           the clock of one worker jumps by weeks";
 
 /// Whether there is such a scenario.
 async fn run(name: &str, number: Option<u32>) -> Result<bool> {
@@ -62,19 +56,6 @@ async fn run(name: &str, number: Option<u32>) -> Result<bool> {
         "failover" => faults::failover::run(number.unwrap_or(1)).await?,
         "freeze" => faults::stall::freezes(number.unwrap_or(20)).await?,
         "clock-jump" => faults::stall::clock_jumps().await?,
-        "sqlite-kills" => faults::sqlite_kills::run(number.unwrap_or(200)).await?,
-        "poison" => {
-            for at_once in [1, 10] {
-                let database = fresh_database().await?;
-                faults::crowd::poison(&database.url, number.unwrap_or(1_000) as usize, at_once).await?;
-            }
-        }
-        "herd" => faults::crowd::herd(number.unwrap_or(50_000) as usize).await?,
-        "millions" => faults::crowd::millions(number.unwrap_or(1_000_000) as usize).await?,
-        "held" => {
-            let time = std::time::Duration::from_secs(number.unwrap_or(180).into());
-            faults::crowd::held(time).await?;
-        }
         _ => return Ok(false),
     }
     Ok(true)
