@@ -1,4 +1,4 @@
-//! What came from outside: a webhook delivery or a CloudEvent.
+//! What came from outside: a webhook delivery or a `CloudEvent`.
 
 use crate::id::{CorrelationId, EventId, TenantId};
 use crate::job::Json;

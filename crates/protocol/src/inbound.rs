@@ -49,7 +49,7 @@ pub struct DeliveryList {
     pub items: Vec<InboundEvent>,
 }
 
-/// A CloudEvent in its JSON form. Extension attributes may stand beside these.
+/// A `CloudEvent` in its JSON form. Extension attributes may stand beside these.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({
     "specversion": "1.0", "id": "A234-1234-1234", "source": "/shop/orders", "type": "com.acme.order.paid",

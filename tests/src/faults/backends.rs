@@ -14,7 +14,7 @@ use super::{now_us, pause, random};
 use crate::postgres::{Cluster, StopMode, create_database};
 
 const LEASE: Duration = Duration::from_secs(3);
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Within this time after the server is there, jobs are accepted again.
 const RESUMES: Duration = Duration::from_secs(10);
 

@@ -19,7 +19,7 @@ use crate::postgres::{Cluster, Database, create_database};
 use crate::process::{Launch, Process};
 
 const LEASE: Duration = Duration::from_secs(3);
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const RESUMES: Duration = Duration::from_secs(10);
 
 /// An API whose connections to the server go through a proxy, and a worker

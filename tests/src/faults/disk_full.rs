@@ -17,7 +17,7 @@ use super::{now_us, pause};
 use crate::postgres::{Cluster, create_database};
 
 const LEASE: Duration = Duration::from_secs(3);
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What is said of a disk without room.
 const FULL: u16 = 507;

@@ -16,7 +16,7 @@ use super::site::Site;
 use super::{now_us, pause};
 
 const LEASE: Duration = Duration::from_secs(5);
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 const RESUMES: Duration = Duration::from_secs(10);
 
 /// What happens to the primary.

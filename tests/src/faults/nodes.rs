@@ -1,9 +1,10 @@
 //! PostgreSQL on two machines, which are network namespaces: a primary and a
-//! synchronous standby under Patroni, with etcd and HAProxy beside them.
+//! synchronous standby under Patroni, with etcd and `HAProxy` beside them.
 //!
-//! HAProxy leads to whichever is primary, as the engine's driver knows one
+//! `HAProxy` leads to whichever is primary, as the engine's driver knows one
 //! address only, and ends the connections of one that no longer is.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -16,9 +17,9 @@ use tokio::time::Instant;
 use super::machine::{run, shell, text};
 use super::pause;
 
-/// The bridge that etcd and HAProxy are on.
+/// The bridge that etcd and `HAProxy` are on.
 const HERE: &str = "10.77.0.254";
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A machine of its own.
 #[derive(Debug)]
@@ -137,7 +138,7 @@ impl Nodes {
              default-server inter 1s fall 2 rise 1 on-marked-down shutdown-sessions\n",
         );
         for node in &self.nodes {
-            lines += &format!("  server {} {}:5432 check port 8008\n", node.name, node.address);
+            let _ = writeln!(lines, "  server {} {}:5432 check port 8008", node.name, node.address);
         }
         let place = self.files.path().join("haproxy.cfg");
         fs::write(&place, lines)?;

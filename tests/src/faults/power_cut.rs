@@ -21,7 +21,7 @@ use super::{now_us, pause, random};
 use crate::postgres::{Cluster, create_database};
 
 const LEASE: Duration = Duration::from_secs(3);
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A disk whose power can be cut. The order of the fields is that of the end.
 struct Disk {

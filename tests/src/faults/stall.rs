@@ -18,7 +18,7 @@ use crate::postgres::{Cluster, create_database};
 use crate::process::{Launch, Process, Signal};
 
 const LEASE: Duration = Duration::from_secs(1);
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// An engine with two workers more.
 struct Stage {

@@ -14,7 +14,7 @@ use super::wire::{Weather, Wire};
 use crate::postgres::{Cluster, create_database};
 use crate::process::Launch;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const LEASE: Duration = Duration::from_secs(5);
 
 /// How often a worker looks although nobody told it to, with room for a busy machine.

@@ -45,12 +45,11 @@ pub(super) fn is_spent() -> bool {
 }
 
 fn pay(price: u64) -> Result<(), ExecutionError> {
-    match LEFT.get().checked_sub(price) {
-        Some(left) => LEFT.set(left),
-        None => {
-            LEFT.set(0);
-            SPENT.set(true);
-        }
+    if let Some(left) = LEFT.get().checked_sub(price) {
+        LEFT.set(left)
+    } else {
+        LEFT.set(0);
+        SPENT.set(true);
     }
     if SPENT.get() { Err(ExecutionError::function_error("cost", "the budget is spent")) } else { Ok(()) }
 }
@@ -86,6 +85,7 @@ fn weight<'b, 'v>(value: &'b (dyn Val + 'v), left: &mut u64) -> Option<()> {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the library calls functions of this form")]
 fn matches<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
     let text = |index: usize| args.get(index).and_then(|arg| arg.as_ref().downcast_ref::<CelString<'v>>());
     let (Some(text), Some(pattern)) = (text(0), text(1)) else {
@@ -98,23 +98,20 @@ fn matches<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, Executio
     }
     pay(1 + text.len() as u64 / 2)?;
     KEPT.with_borrow_mut(|kept| {
-        let index = match kept.iter().position(|(known, _)| known == pattern) {
-            Some(index) => index,
-            None => {
-                pay(PATTERN_COST)?;
-                let Ok(regex) = RegexBuilder::new(pattern)
-                    .size_limit(MAX_PATTERN)
-                    .dfa_size_limit(MAX_PATTERN * 4)
-                    .build()
-                else {
-                    return refuse("the pattern cannot be read, or is too large".to_owned());
-                };
-                if kept.len() >= PATTERNS {
-                    kept.remove(0);
-                }
-                kept.push((pattern.to_owned(), regex));
-                kept.len() - 1
+        let index = if let Some(index) = kept.iter().position(|(known, _)| known == pattern) {
+            index
+        } else {
+            pay(PATTERN_COST)?;
+            let Ok(regex) =
+                RegexBuilder::new(pattern).size_limit(MAX_PATTERN).dfa_size_limit(MAX_PATTERN * 4).build()
+            else {
+                return refuse("the pattern cannot be read, or is too large".to_owned());
+            };
+            if kept.len() >= PATTERNS {
+                kept.remove(0);
             }
+            kept.push((pattern.to_owned(), regex));
+            kept.len() - 1
         };
         let met = kept.get(index).is_some_and(|(_, regex)| regex.is_match(text));
         Ok(CowVal::owned(CelBool::from(met)))

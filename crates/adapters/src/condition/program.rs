@@ -349,8 +349,7 @@ fn paying_call(call: CallExpr) -> CallExpr {
     let pay = |index: usize, arg: IdedExpr| {
         let arg = paying(arg);
         match (function, index) {
-            (operators::NOT_STRICTLY_FALSE, _) | (operators::INDEX, 0) => arg,
-            (operators::CONDITIONAL, 1..) => arg,
+            (operators::NOT_STRICTLY_FALSE, _) | (operators::INDEX, 0) | (operators::CONDITIONAL, 1..) => arg,
             (
                 operators::CONDITIONAL | operators::LOGICAL_AND | operators::LOGICAL_OR | operators::INDEX,
                 _,

@@ -71,7 +71,7 @@ impl Desk {
                 drop(answer.send(questions.iter().map(|question| self.check(question)).collect()));
             }
             Ask::Evaluate { sources, scope, answer } => {
-                let evaluate = |(source, wanted)| self.evaluate(source, wanted, &scope);
+                let evaluate = |(source, wanted)| self.evaluate(&source, wanted, &scope);
                 drop(answer.send(sources.into_iter().map(evaluate).collect()));
             }
         }
@@ -100,11 +100,11 @@ impl Desk {
 
     fn evaluate(
         &mut self,
-        source: Arc<str>,
+        source: &Arc<str>,
         wanted: Wanted,
         scope: &Scope,
     ) -> Result<Value, EvaluationFault> {
-        let compiled = self.compile(&source);
+        let compiled = self.compile(source);
         let program = compiled.as_ref().as_ref().map_err(|faults| {
             let messages: Vec<_> = faults.iter().map(|fault| fault.message.as_str()).collect();
             EvaluationFault::Invalid(messages.join("; "))

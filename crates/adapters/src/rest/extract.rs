@@ -80,11 +80,10 @@ impl<S: Needs> FromRequestParts<ApiState> for Asker<S> {
         let admitted = state.access.admit(presented).await;
         let known = parts.extensions.get::<Quotas>();
         let Admitted { caller, .. } =
-            admitted.inspect(|admitted| note(known, &admitted.quotas)).map_err(|denied| {
-                if let Denied::Exhausted { quotas, .. } = &denied {
+            admitted.inspect(|admitted| note(known, &admitted.quotas)).inspect_err(|denied| {
+                if let Denied::Exhausted { quotas, .. } = denied {
                     note(known, quotas);
                 }
-                denied
             })?;
         tracing::Span::current().record("tenant.id", caller.slug.as_str());
         if !caller.may(S::SCOPE) {

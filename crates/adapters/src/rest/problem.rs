@@ -84,14 +84,15 @@ impl Code {
     pub(crate) const fn status(self) -> StatusCode {
         match self {
             Self::MalformedJson => StatusCode::BAD_REQUEST,
-            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::Unauthenticated | Self::BadSignature => StatusCode::UNAUTHORIZED,
             Self::Forbidden | Self::Suspended => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::RuleDisabled | Self::WrongTrigger | Self::WebhookKeyTaken => StatusCode::CONFLICT,
-            Self::BadSignature => StatusCode::UNAUTHORIZED,
             Self::IllegalTransition
+            | Self::RuleDisabled
+            | Self::WrongTrigger
+            | Self::WebhookKeyTaken
             | Self::KeyInFlight
             | Self::UnknownParent
             | Self::Contended

@@ -54,15 +54,10 @@ impl<'a> Delivery<'a> {
     /// That one of `given` is the signature of `parts`, one after the other,
     /// under one of the secrets. Each is tried, however early one is met.
     pub(super) fn check(&self, parts: &[&[u8]], given: &[Vec<u8>]) -> Result<(), String> {
-        self.check_with(self.secrets, parts, given)
+        Self::check_with(self.secrets, parts, given)
     }
 
-    pub(super) fn check_with(
-        &self,
-        secrets: &[Vec<u8>],
-        parts: &[&[u8]],
-        given: &[Vec<u8>],
-    ) -> Result<(), String> {
+    pub(super) fn check_with(secrets: &[Vec<u8>], parts: &[&[u8]], given: &[Vec<u8>]) -> Result<(), String> {
         if given.is_empty() {
             return Err("there is no signature of the form that the scheme has".to_owned());
         }
@@ -82,8 +77,10 @@ impl<'a> Delivery<'a> {
         if let Some(name) = &self.spec.timestamp_header {
             digest.update(self.header(&name.to_ascii_lowercase()).unwrap_or_default());
         }
-        let hex: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("sha256:{hex}")
+        let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or_default();
+        let digits = digest.finalize();
+        let hex = digits.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]);
+        "sha256:".chars().chain(hex).collect()
     }
 
     /// A text of the body, where the body is a JSON object.

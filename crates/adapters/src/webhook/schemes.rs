@@ -16,7 +16,7 @@ pub(super) fn standard(delivery: &Delivery<'_>) -> Result<Verified, String> {
     let given: Vec<_> = given.collect();
     let secrets: Vec<_> = delivery.secrets.iter().map(|secret| standard_key(secret)).collect();
     let parts = [id.as_bytes(), b".", time.as_bytes(), b".", delivery.body];
-    delivery.check_with(&secrets, &parts, &given)?;
+    Delivery::check_with(&secrets, &parts, &given)?;
     Ok(Verified { delivery_id: Some(id.to_owned()), challenge: None })
 }
 

@@ -29,6 +29,11 @@ pub(super) fn read(layers: &Layers, need: Need) -> Result<Config, Faults> {
     }
 }
 
+/// Where traces are sent, if they are made.
+struct Traces {
+    endpoint: Option<String>,
+}
+
 struct Reader<'a> {
     layers: &'a Layers,
     faults: Vec<Fault>,
@@ -62,7 +67,7 @@ impl Reader<'_> {
             events: events?,
             shutdown: Duration::from_millis(shutdown?),
             logs: logs?,
-            traces: traces?,
+            traces: traces?.endpoint,
         })
     }
 
@@ -117,12 +122,12 @@ impl Reader<'_> {
     }
 
     /// Where traces are sent: the whole URL if it is given, else that of the collector with its path.
-    fn traces(&mut self) -> Option<Option<String>> {
+    fn traces(&mut self) -> Option<Traces> {
         let whole = self.one(&setting::OTLP_TRACES_ENDPOINT, parse::endpoint);
         let collector = self.one(&setting::OTLP_ENDPOINT, parse::endpoint);
         let path = |collector: String| format!("{}/v1/traces", collector.trim_end_matches('/'));
         let collector = collector?.map(path);
-        Some(whole?.or(collector))
+        Some(Traces { endpoint: whole?.or(collector) })
     }
 
     fn auth(&mut self) -> Option<Auth> {

@@ -81,7 +81,7 @@ impl Limits {
             let name = whose.name();
             match taken.entry(whose).or_insert(Throttle::FRESH).take(rate, now) {
                 Ok(left) => {
-                    quotas.push(Quota { name, rate, left: left.left, full_in_s: seconds(left.full_in_us) })
+                    quotas.push(Quota { name, rate, left: left.left, full_in_s: seconds(left.full_in_us) });
                 }
                 Err(Wait(us)) => {
                     let retry_after_s = seconds(us).max(1);

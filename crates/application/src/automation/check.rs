@@ -18,9 +18,8 @@ const MAX_NAME: usize = 200;
 fn variables(trigger: &Trigger) -> &'static [&'static str] {
     match trigger {
         Trigger::Cron(_) | Trigger::Manual => &["tenant", "trigger", "now"],
-        Trigger::Webhook(_) => &["tenant", "trigger", "event", "now"],
         Trigger::Event { event } if event.is_about_jobs() => &["tenant", "trigger", "event", "job", "now"],
-        Trigger::Event { .. } => &["tenant", "trigger", "event", "now"],
+        Trigger::Webhook(_) | Trigger::Event { .. } => &["tenant", "trigger", "event", "now"],
     }
 }
 
@@ -41,7 +40,7 @@ impl Automation {
         if let Trigger::Webhook(webhook) = &mut document.trigger
             && webhook.key.is_empty()
         {
-            webhook.key = "made-when-kept".to_owned();
+            "made-when-kept".clone_into(&mut webhook.key);
         }
         let rule = Rule {
             tenant: taskflow_domain::TenantId(0),

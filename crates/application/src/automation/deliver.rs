@@ -45,7 +45,7 @@ pub enum Delivered {
     Challenge(String),
 }
 
-/// A CloudEvent.
+/// A `CloudEvent`.
 #[derive(Clone, Debug)]
 pub struct NewEvent {
     /// What its source calls it.

@@ -33,10 +33,9 @@ impl Automation {
         let mut listeners: BTreeMap<TenantId, (Option<Tenant>, Vec<Rule>)> = BTreeMap::new();
         let mut fires = Vec::with_capacity(taken.len());
         for entry in &taken {
-            if !listeners.contains_key(&entry.tenant) {
+            if let std::collections::btree_map::Entry::Vacant(e) = listeners.entry(entry.tenant) {
                 let tenant = self.world.stores.tenants.get_many(&[entry.tenant]).await?.pop();
-                listeners
-                    .insert(entry.tenant, (tenant, self.world.stores.rules.listening(entry.tenant).await?));
+                e.insert((tenant, self.world.stores.rules.listening(entry.tenant).await?));
             }
             let claim = FireClaim::Pending(entry.id);
             let mut fire = Fire { claim, firings: Vec::new(), fan_outs: Vec::new() };

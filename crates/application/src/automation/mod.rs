@@ -52,6 +52,9 @@ pub struct Tools {
     pub vault: Option<Arc<dyn Vault>>,
 }
 
+/// Rules made ready to be evaluated, by their owners and ids.
+type Kept = BTreeMap<(TenantId, RuleId), Arc<judge::Ready>>;
+
 /// Automation rules.
 #[derive(Clone)]
 pub struct Automation {
@@ -60,7 +63,7 @@ pub struct Automation {
     directory: Directory,
     audit: Audit,
     /// Rules made ready to be evaluated.
-    kept: Arc<Mutex<BTreeMap<(TenantId, RuleId), Arc<judge::Ready>>>>,
+    kept: Arc<Mutex<Kept>>,
     /// Refused deliveries of each rule in this minute.
     rejects: Arc<Mutex<BTreeMap<RuleId, (i64, u32)>>>,
 }

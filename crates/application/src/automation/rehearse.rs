@@ -56,14 +56,7 @@ impl Automation {
             return Err(AutomationError::WrongTrigger("cron"));
         }
         let from = from.unwrap_or_else(|| self.world.clock.now());
-        Ok(self.occurrences_after(&rule, from, count))
-    }
-
-    fn occurrences_after(&self, rule: &Rule, from: Timestamp, count: usize) -> Vec<Occurrence> {
-        let ready = super::judge::Ready::new(rule);
-        let Some(Ok(schedule)) = &ready.schedule else { return Vec::new() };
-        let next = std::iter::successors(schedule.next_after(from), |last| schedule.next_after(last.at));
-        next.take(count).collect()
+        Ok(occurrences_after(&rule, from, count))
     }
 
     /// Runs a rule, or `instead` of it a changed version, over the events of the
@@ -179,8 +172,7 @@ impl Automation {
             Trigger::Cron(_) => {
                 let (from, count) = since.map_or((now, AHEAD), |since| (since, MOST + 1));
                 let until = if since.is_some_and(|since| since < now) { now } else { Timestamp::MAX };
-                let occurrences =
-                    self.occurrences_after(rule, from, if until == now { count } else { AHEAD });
+                let occurrences = occurrences_after(rule, from, if until == now { count } else { AHEAD });
                 let due = occurrences.into_iter().filter(|occurrence| occurrence.at <= until);
                 Ok(due
                     .map(|occurrence| (occurrence.at, self.at(rule, occurrence.at, occurrence.at)))
@@ -251,6 +243,14 @@ impl Automation {
         }
         Ok(found)
     }
+}
+
+/// A rule's next `count` occurrences after `from`.
+fn occurrences_after(rule: &Rule, from: Timestamp, count: usize) -> Vec<Occurrence> {
+    let ready = super::judge::Ready::new(rule);
+    let Some(Ok(schedule)) = &ready.schedule else { return Vec::new() };
+    let next = std::iter::successors(schedule.next_after(from), |last| schedule.next_after(last.at));
+    next.take(count).collect()
 }
 
 /// Errors are shown first, then matches, then the others.

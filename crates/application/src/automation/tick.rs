@@ -131,7 +131,6 @@ impl Automation {
     }
 
     /// Lets occurrences through, or says why not. Answers what waits afterwards.
-    #[expect(clippy::too_many_arguments, reason = "all of it belongs to one decision")]
     async fn admit(
         &self,
         rule: &Rule,

@@ -14,7 +14,7 @@ pub enum TriggerKind {
     Cron = 0,
     /// A call from outside.
     Webhook = 1,
-    /// An event: a job's end, or a CloudEvent.
+    /// An event: a job's end, or a `CloudEvent`.
     Event = 2,
     /// Somebody's hand.
     Manual = 3,

@@ -34,13 +34,12 @@ pub(super) fn next_after(schedule: &Schedule, after: Timestamp) -> Option<Occurr
             if hit > latest {
                 return None;
             }
-            match verdict(schedule, hit + offset, behind, ahead) {
-                Some(note) => return Some(occurrence(schedule, hit, note)),
-                None => {
-                    from = hit + 1;
-                    continue;
-                }
+            let verdict = verdict(schedule, hit + offset, behind, ahead);
+            if verdict.counts {
+                return Some(occurrence(schedule, hit, verdict.note));
             }
+            from = hit + 1;
+            continue;
         }
         let jump = jump?;
         if in_gap(schedule, jump) {
@@ -52,23 +51,24 @@ pub(super) fn next_after(schedule: &Schedule, after: Timestamp) -> Option<Occurr
     None
 }
 
+/// What becomes of a hit.
+struct Verdict {
+    counts: bool,
+    note: Option<Note>,
+}
+
 /// Whether a hit at the wall clock time `wall` counts, and what is to be noted.
-fn verdict(
-    schedule: &Schedule,
-    wall: i64,
-    behind: Option<Jump>,
-    ahead: Option<Jump>,
-) -> Option<Option<Note>> {
+fn verdict(schedule: &Schedule, wall: i64, behind: Option<Jump>, ahead: Option<Jump>) -> Verdict {
     let shown_twice = |jump: Jump| (jump.at + jump.after..jump.at + jump.before).contains(&wall);
     let second = behind.is_some_and(shown_twice);
     let first = !second && ahead.is_some_and(shown_twice);
-    let wanted = match schedule.dst.overlap {
+    let counts = match schedule.dst.overlap {
         _ if schedule.steady => true,
         Fold::First => !second,
         Fold::Second => !first,
         Fold::Both => true,
     };
-    wanted.then_some((first || second).then_some(Note::DstOverlap))
+    Verdict { counts, note: (first || second).then_some(Note::DstOverlap) }
 }
 
 /// Whether `jump` leaves out a hit that has to be made up for.

@@ -19,11 +19,15 @@ use super::super::query::NoQuery;
 use super::wire::{firing, simulation};
 use super::{RulePath, read};
 
-fn input(value: Value<'_>, faults: &mut Faults) -> Option<Option<Json>> {
+/// What was given; nothing if nothing was.
+#[derive(Default)]
+struct Given(Option<Json>);
+
+fn input(value: Value<'_>, faults: &mut Faults) -> Option<Given> {
     let mut object = Object::open(value, &Path::ROOT, faults)?;
     let input = object.optional("input", decode::document(MAX_DOCUMENT));
     object.close();
-    Some(input)
+    Some(Given(input))
 }
 
 /// Start a rule by hand
@@ -47,7 +51,8 @@ pub(super) async fn trigger_rule(
     _: NoQuery,
     body: Body<MAX_BODY>,
 ) -> Result<Response, Problem> {
-    let input = body.read_if_sent(input)?.unwrap_or_else(Json::null);
+    let Given(input) = body.read_if_sent(input)?;
+    let input = input.unwrap_or_else(Json::null);
     let automation = state.rules()?.clone();
     let fired = detached(async move { automation.trigger(&caller, id, input).await }).await??;
     let items = fired.iter().map(firing).collect();

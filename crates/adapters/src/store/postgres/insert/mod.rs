@@ -109,11 +109,11 @@ impl Prepared {
             return Ok(groups.iter().map(|_| Vec::new()).collect());
         }
         let together = self.pick(&all);
-        if together.batch.doubles.is_empty() {
-            if let Some(answers) = together.insert_whole(connection).await?.good() {
-                let mut answers = answers.into_iter();
-                return Ok(groups.iter().map(|group| answers.by_ref().take(group.len()).collect()).collect());
-            }
+        if together.batch.doubles.is_empty()
+            && let Some(answers) = together.insert_whole(connection).await?.good()
+        {
+            let mut answers = answers.into_iter();
+            return Ok(groups.iter().map(|group| answers.by_ref().take(group.len()).collect()).collect());
         }
         let mut answers = Vec::with_capacity(groups.len());
         for group in groups {
