@@ -141,6 +141,7 @@ async fn a_tenant_that_asks_too_often_waits_alone(store: Store) -> Result<()> {
     let (_, again) = operator.give("noisy", &["jobs:read"]).await?;
     let (_, quiet) = operator.give("quiet", &["jobs:read"]).await?;
     let (mut served, mut refused) = (0, 0);
+    let begun = tokio::time::Instant::now();
     for turn in 0..100 {
         let answer = [&noisy, &again][turn % 2].send(Method::GET, "/v1/jobs", None).await?;
         let header = |name: &str| {
@@ -164,8 +165,9 @@ async fn a_tenant_that_asks_too_often_waits_alone(store: Store) -> Result<()> {
         assert_eq!(quiet.status(Method::GET, "/v1/jobs", None).await?, 200);
         assert_eq!(operator.status(Method::GET, "/v1/jobs", None).await?, 200);
     }
-    // The two keys share what their tenant may; time passes while they ask.
-    assert!((20..=30).contains(&served) && refused >= 70, "{served} served, {refused} refused");
+    // The two keys share what their tenant may; every three seconds bring one more.
+    let most = 21 + begun.elapsed().as_secs() / 3;
+    assert!((20..=most).contains(&served) && served + refused == 100, "{served} served of at most {most}");
     operator.tenant("noisy", json!({})).await?;
     assert_eq!(noisy.status(Method::GET, "/v1/jobs", None).await?, 200, "a lifted limit counts at once");
     let wish = json!({
@@ -255,6 +257,7 @@ async fn false_keys_are_heard_only_so_often(store: Store) -> Result<()> {
     assert_eq!(key.status(Method::GET, "/v1/jobs", None).await?, 200);
     let guess = Holder::new(&process.url, "a-guess")?;
     let mut heard = 0;
+    let begun = tokio::time::Instant::now();
     for _ in 0..100 {
         match guess.status(Method::GET, "/v1/jobs", None).await? {
             401 => heard += 1,
@@ -262,7 +265,8 @@ async fn false_keys_are_heard_only_so_often(store: Store) -> Result<()> {
             other => anyhow::bail!("{other}"),
         }
     }
-    assert!((60..=70).contains(&heard), "{heard} guesses were heard");
+    let most = 61 + begun.elapsed().as_secs();
+    assert!((60..=most).contains(&heard), "{heard} guesses were heard, of at most {most}");
     assert_eq!(key.status(Method::GET, "/v1/jobs", None).await?, 200, "a known key is heard from there too");
     Ok(())
 }

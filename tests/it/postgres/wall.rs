@@ -21,7 +21,7 @@ use proxy::Proxy;
 const PAGE: Page = Page { before: None, limit: 10 };
 
 /// Tables that belong to no tenant, or that only the engine looks at.
-const GLOBAL: &[&str] = &["lane", "limit_slot", "api_key", "worker"];
+const GLOBAL: &[&str] = &["lane", "limit_slot", "api_key", "worker", "event_pending"];
 
 /// Every look of a tenant that owns nothing, and whether it was shown something.
 async fn looks(stores: &Stores, tenant: TenantId) -> Result<Vec<(String, bool)>> {

@@ -86,7 +86,8 @@ impl Door {
     ) -> Result<(Caller, Vec<(Whose, Rate)>), Denied> {
         let now = self.world.clock.now();
         let token = presented.key.and_then(Token::parse);
-        let known = token.is_some_and(|token| self.seen().contains(&token.id));
+        let operator = presented.key.is_some_and(|key| self.is_operator(key));
+        let known = operator || token.is_some_and(|token| self.seen().contains(&token.id));
         if !known && let Some(peer) = presented.peer {
             self.hear(peer, now)?;
         }
@@ -108,7 +109,7 @@ impl Door {
         let key = key.ok_or(Denied::NoKey)?;
         let slug = tenant.clone().unwrap_or_else(TenantSlug::fallback);
         let base = Caller { makes_tenant: false, request_id, reason, ..Caller::trusted(slug) };
-        if self.operator.as_ref().is_some_and(|digest| digest.is_of(key)) {
+        if self.is_operator(key) {
             return Ok((Caller { actor: Actor::operator(), ..base }, Vec::new()));
         }
         let token = token.ok_or(Denied::BadKey)?;
@@ -136,6 +137,10 @@ impl Door {
             caller.scopes = Scopes::OPERATOR;
         }
         Ok((caller, rates))
+    }
+
+    fn is_operator(&self, key: &str) -> bool {
+        self.operator.as_ref().is_some_and(|digest| digest.is_of(key))
     }
 
     fn seen(&self) -> std::sync::MutexGuard<'_, HashSet<KeyId>> {
