@@ -56,7 +56,7 @@ fn routes(document: &Value) -> Vec<Route> {
             let body = match path.as_str() {
                 // The example acts for many tenants, for which a tenant's key is not enough.
                 "/v1/automation-rules" | "/v1/automation-rules/{id}" if method != "get" => {
-                    Some(fixture::rule("of-the-caller"))
+                    Some(fixture::rule("r"))
                 }
                 _ => example(document, operation),
             };
