@@ -68,7 +68,7 @@ fn attribute(span: &Span, key: &str) -> Option<String> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 async fn submit(process: &Process, trace: &str, job: serde_json::Value) -> Result<String> {
@@ -105,11 +105,19 @@ async fn a_trace_goes_from_the_request_to_the_call() -> Result<()> {
     let told = format!("00-{trace}-{}-01", hex(&call.span_id));
     assert_eq!(outside.calls.lock().unwrap().as_slice(), [told], "the target hears of the call's span");
 
-    let later = chrono::Utc::now() + chrono::TimeDelta::milliseconds(300);
-    let delayed =
-        json!({"kind": "wait", "target": {"type": "builtin", "name": "noop"}, "run_at": later.to_rfc3339()});
-    let delayed = submit(&process, &given, delayed).await?;
-    let attempt = outside.await_span("run wait", Some(&delayed)).await?;
+    let retried = json!({
+        "kind": "again", "target": {"type": "builtin", "name": "fail"},
+        "retry_policy": {"max_attempts": 2, "base_delay_ms": 10, "jitter": "none"},
+    });
+    let retried = submit(&process, &given, retried).await?;
+    let second = |span: &Span| {
+        attribute(span, "taskflow.job.id").as_deref() == Some(&retried)
+            && attribute(span, "taskflow.attempt").as_deref() == Some("2")
+    };
+    let attempt = eventually("the second attempt's span arrives", async || {
+        Ok(outside.spans.lock().unwrap().iter().find(|span| second(span)).cloned())
+    });
+    let attempt = attempt.await?;
     assert_ne!(hex(&attempt.trace_id), trace, "delayed work begins a trace of its own");
     assert!(attempt.parent_span_id.is_empty());
     assert_eq!(attempt.links.len(), 1, "with a link to its cause");
