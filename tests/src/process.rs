@@ -287,10 +287,11 @@ pub(crate) fn build_directory() -> Result<PathBuf> {
     Ok(directory.to_owned())
 }
 
+/// A variable of the environment that is set and not empty.
 #[expect(
     clippy::disallowed_methods,
     reason = "the tests' own few settings; the engine's are read by the binary"
 )]
-pub(crate) fn variable(name: &str) -> Option<String> {
+pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }

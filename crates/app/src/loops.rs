@@ -7,8 +7,8 @@ use std::time::Duration;
 use metrics::gauge;
 use taskflow_adapters::system::SystemClock;
 use taskflow_adapters::telemetry::{
-    CLOCK_OFFSET, DATABASE_CONNECTIONS, DATABASE_UP, LEASES_HELD, Metrics, QUEUE_DEPTH, QUEUE_OLDEST_DUE,
-    UPKEEP, WORKER_SLOTS,
+    CLOCK_OFFSET, DATABASE_CONNECTIONS, DATABASE_UP, FAIRNESS_LAG, LEASES_HELD, Metrics, QUEUE_DEPTH,
+    QUEUE_OLDEST_DUE, UPKEEP, WORKER_SLOTS,
 };
 use taskflow_application::World;
 use taskflow_application::access::Access;
@@ -190,13 +190,15 @@ async fn sample_depths(world: &World) -> StoreResult<Step> {
     let depths = world.stores.queues.depths().await?;
     let now = world.clock.now();
     // Queues that share a label are shown together.
-    let mut shown = BTreeMap::<_, ([u64; 9], i64)>::new();
+    let mut shown = BTreeMap::<_, ([u64; 9], i64, u64)>::new();
     for depth in depths {
-        let (counts, age_us) = shown.entry(meter::queue_label(&depth.name)).or_default();
+        let (counts, age_us, lag_us) = shown.entry(meter::queue_label(&depth.name)).or_default();
         counts.iter_mut().zip(depth.by_state).for_each(|(sum, n)| *sum += n);
         *age_us = depth.oldest_due.map_or(0, |due| now.micros_since(due)).max(*age_us);
+        *lag_us = depth.lag_us.max(*lag_us);
     }
-    for (queue, (counts, age_us)) in shown {
+    for (queue, (counts, age_us, lag_us)) in shown {
+        gauge!(FAIRNESS_LAG, "queue" => queue.clone()).set(lag_us as f64 / 1e6);
         for (state, count) in JobState::ALL.into_iter().zip(counts) {
             gauge!(QUEUE_DEPTH, "queue" => queue.clone(), "state" => state.as_str()).set(count as f64);
         }

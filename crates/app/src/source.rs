@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use taskflow_application::ports::{HeldLease, Topic, Wakeups, Worker};
 use taskflow_application::work::{Ended, Settled as Outcome, Work};
 use taskflow_worker::{Claimed, Finished, Held, LeaseSource, Settled, SourceError};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Notify, watch};
 
 /// Leases from the use cases of the same process.
 pub(crate) struct LocalSource {
@@ -15,13 +15,15 @@ pub(crate) struct LocalSource {
     lease: Duration,
     news: Mutex<watch::Receiver<u64>>,
     cancels: Mutex<watch::Receiver<u64>>,
+    /// Reports were committed, which may have made room under a limit.
+    settled: Notify,
 }
 
 impl LocalSource {
     pub(crate) fn new(work: Work, wakeups: &dyn Wakeups, worker: Worker, lease: Duration) -> Self {
         let news = Mutex::new(wakeups.listen(Topic::Work));
         let cancels = Mutex::new(wakeups.listen(Topic::Cancel));
-        Self { work, worker, lease, news, cancels }
+        Self { work, worker, lease, news, cancels, settled: Notify::new() }
     }
 }
 
@@ -50,6 +52,7 @@ impl LeaseSource for LocalSource {
             .map(|end| Ended { lease: end.lease.clone(), verdict: end.verdict.clone(), took_us: end.took_us })
             .collect();
         let settled = self.work.settle(&ended).await.map_err(failed)?;
+        self.settled.notify_one();
         let answer = |outcome| match outcome {
             Outcome::Done(_) => Settled::Done,
             Outcome::LeaseLost => Settled::LeaseLost,
@@ -72,7 +75,13 @@ impl LeaseSource for LocalSource {
 
     async fn work_arrives(&self, longest: Duration) {
         // The time is up without news: the caller looks by itself.
-        let _ = tokio::time::timeout(longest, next(&self.news)).await;
+        let news = async {
+            tokio::select! {
+                () = next(&self.news) => {}
+                () = self.settled.notified() => {}
+            }
+        };
+        let _ = tokio::time::timeout(longest, news).await;
     }
 
     async fn cancel_arrives(&self) {

@@ -28,7 +28,7 @@
 //! With jobs of at most `L` microseconds all of `E`, `U`, `D` and `B` are at most
 //! the greater of `L` and [`UNKNOWN_COST_US`]. A claim that looks at only
 //! [`lanes_for`] lanes has its batch in place of `Q`. What is charged differs
-//! from what a job took by at most a quarter of the charge, see
+//! from what a job took by at most a tenth of the charge, see
 //! [`correction_us`]. The proof, and how it is tested, stand in
 //! `docs/fairness.md`.
 
@@ -114,7 +114,7 @@ pub fn billed_us(took_us: i64) -> i64 {
 /// would write to the lane at each end of a job.
 pub fn correction_us(charged_us: i64, took_us: i64) -> i64 {
     let difference = billed_us(took_us) - charged_us;
-    if difference.abs() * 4 > charged_us { difference } else { 0 }
+    if difference.abs().saturating_mul(10) > charged_us { difference } else { 0 }
 }
 
 /// The moving average of what a kind takes, after one more observation.

@@ -16,6 +16,7 @@ mod outage;
 mod pulse;
 mod rules;
 mod schedulers;
+mod soak;
 mod surface;
 mod target;
 mod traces;

@@ -1,6 +1,7 @@
 //! What is PostgreSQL's own, besides the contract.
 
 mod cancel;
+mod claims;
 mod contract;
 mod crowd;
 mod looks;

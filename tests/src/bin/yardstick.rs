@@ -2,13 +2,14 @@
 //!
 //! `yardstick drain|submit|batch [jobs] [tenants] [rounds]` prints a Markdown
 //! table, a row for each round, and the median. `yardstick noisy [backlog]` and
-//! `yardstick cost` measure fairness and cost of claims. The server is a private one
+//! `yardstick cost` measure fairness and cost of claims; `yardstick sqlite [jobs]
+//! [batch]` measures the whole life of jobs on SQLite. The server is a private one
 //! with all the care for durability of a production server.
 
 use anyhow::{Context, Result, bail};
 use taskflow_tests::postgres::{Cluster, create_database};
 use taskflow_tests::yardstick::claims::{self, Point};
-use taskflow_tests::yardstick::{EngineRun, engine, plain};
+use taskflow_tests::yardstick::{EngineRun, engine, lite, plain};
 
 /// What a server of this size would be given.
 const SETTINGS: &str = "shared_buffers = 2GB\nmax_wal_size = 8GB\ncheckpoint_timeout = 30min\n";
@@ -25,7 +26,11 @@ struct Size {
 #[tokio::main]
 async fn main() -> Result<()> {
     let mut words = std::env::args().skip(1);
-    let what = words.next().context("say what: drain, submit, batch, noisy or cost")?;
+    let what = words.next().context("say what: drain, submit, batch, noisy, cost or sqlite")?;
+    if what == "sqlite" {
+        let mut number = |default: u32| words.next().map_or(Ok(default), |word| word.parse());
+        return sqlite(number(50_000)?, number(100)?).await;
+    }
     let cluster = Cluster::durable_with(SETTINGS)?;
     match what.as_str() {
         "noisy" => {
@@ -39,7 +44,7 @@ async fn main() -> Result<()> {
         "drain" => Size { jobs: number(1_000_000)?, tenants: number(10_000)?, rounds: number(1)? },
         "submit" => Size { jobs: number(50_000)?, tenants: number(100)?, rounds: number(3)? },
         "batch" => Size { jobs: number(50_000)?, tenants: number(1)?, rounds: number(3)? },
-        other => bail!("there is no measurement {other}: drain, submit, batch, noisy or cost"),
+        other => bail!("there is no measurement {other}: drain, submit, batch, noisy, cost or sqlite"),
     };
     println!(
         "| round | plain SQL, jobs/s | TaskFlow, jobs/s | ratio | WAL plain | WAL | RSS MB | pick-up ms p50 / p99 |"
@@ -64,6 +69,30 @@ async fn noisy(cluster: &Cluster, backlog: u32) -> Result<()> {
         let seen = claims::noisy(&database.url, backlog, 1_000, 10, batch).await?;
         let ratio = seen.claimed as f64 / seen.ideal as f64;
         println!("| {batch} | {} | {} | {ratio:.3} | {:.3} |", seen.claimed, seen.ideal, seen.seconds);
+    }
+    Ok(())
+}
+
+/// The whole life of jobs in one file: submitted, claimed, ended, `batch` at a time.
+async fn sqlite(jobs: u32, batch: u32) -> Result<()> {
+    println!("| round | plain SQL, jobs/s | TaskFlow, jobs/s | ratio | RSS MB | pick-up ms p50 / p99 |");
+    println!("|---|---|---|---|---|---|");
+    let tenants = jobs.div_ceil(batch);
+    for round in 1..=3 {
+        let place = tempfile::tempdir()?;
+        let plain = lite::lifecycle(&place.path().join("plain.db"), jobs, tenants, batch).await?;
+        let url = format!("sqlite://{}", place.path().join("engine.db").display());
+        let run = EngineRun { url: &url, jobs, tenants, enqueue: "batch", callers: 1, batch };
+        let ours = engine(&run).await?;
+        let rate = |part: &str| ours[part]["jobs_per_s"].as_f64().context("no rate");
+        let whole = 1.0 / (1.0 / rate("enqueue")? + 1.0 / rate("drain")?);
+        println!(
+            "| {round} | {plain:.0} | {whole:.0} | {:.2} | {} | {} / {} |",
+            whole / plain,
+            ours["rss_mb"],
+            ours["pickup_ms"]["p50"],
+            ours["pickup_ms"]["p99"],
+        );
     }
     Ok(())
 }

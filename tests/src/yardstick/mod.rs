@@ -2,6 +2,7 @@
 //! rate says something about the engine and not about the machine.
 
 pub mod claims;
+pub mod lite;
 pub mod plain;
 
 use std::path::PathBuf;

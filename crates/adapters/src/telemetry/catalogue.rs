@@ -56,6 +56,7 @@ pub const CATALOGUE: &[Entry] = &[
     entry(super::HTTP_CONNECTIONS, Kind::Gauge, &[], "HTTP connections that are open"),
     entry(super::QUEUE_DEPTH, Kind::Gauge, &["queue", "state"], "Jobs by queue and state"),
     entry(super::QUEUE_OLDEST_DUE, Kind::Gauge, &["queue"], "Seconds that the oldest due job has been due"),
+    entry(super::FAIRNESS_LAG, Kind::Gauge, &["queue"], "Virtual seconds between lanes that compete"),
     entry(super::LEASES_HELD, Kind::Gauge, &[], "Leases that this process holds"),
     entry(super::WORKER_SLOTS, Kind::Gauge, &[], "Jobs that this process may run at once"),
     entry(super::DATABASE_CONNECTIONS, Kind::Gauge, &["state"], "Connections to the database"),

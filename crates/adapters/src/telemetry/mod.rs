@@ -22,6 +22,8 @@ pub const HTTP_CONNECTIONS: &str = "taskflow_http_connections";
 pub const QUEUE_DEPTH: &str = "taskflow_queue_depth";
 /// Seconds that the oldest due job of a `queue` has been due, as of the last sample.
 pub const QUEUE_OLDEST_DUE: &str = "taskflow_queue_oldest_due_age_seconds";
+/// Seconds of virtual time between the lanes of a `queue` that compete for work, as of the last sample.
+pub const FAIRNESS_LAG: &str = "taskflow_fairness_lag_seconds";
 /// Leases that this process holds.
 pub const LEASES_HELD: &str = "taskflow_leases_held";
 /// Jobs that this process may run at once.

@@ -1,5 +1,7 @@
 //! The port of queues, on the state.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use taskflow_domain::queue::{Queue, QueueSettings};
 use taskflow_domain::{JobId, JobState, QueueName, Standing, TenantId, Timestamp};
@@ -10,13 +12,20 @@ use crate::ports::{QueueDepth, QueueStore, StoreResult};
 
 impl State {
     fn depth(&self, name: &QueueName) -> QueueDepth {
-        let mut depth = QueueDepth { name: name.clone(), by_state: [0; 9], oldest_due: None };
+        let mut depth = QueueDepth { name: name.clone(), by_state: [0; 9], oldest_due: None, lag_us: 0 };
         for job in self.jobs.values().filter(|job| job.spec.queue == *name) {
             depth.by_state[job.kept_state() as usize] += 1;
             if let Place::At(Standing::Pending { due }) = job.place {
                 depth.oldest_due = Some(depth.oldest_due.map_or(due, |oldest| oldest.min(due)));
             }
         }
+        let mut spans: BTreeMap<_, (i64, i64)> = BTreeMap::new();
+        for (key, lane) in self.lanes.iter().filter(|(key, lane)| key.queue == *name && !lane.due.is_empty())
+        {
+            let span = spans.entry(&key.route).or_insert((lane.virtual_us, lane.virtual_us));
+            *span = (span.0.min(lane.virtual_us), span.1.max(lane.virtual_us));
+        }
+        depth.lag_us = spans.values().map(|(least, most)| most.abs_diff(*least)).max().unwrap_or_default();
         depth
     }
 

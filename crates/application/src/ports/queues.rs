@@ -17,6 +17,9 @@ pub struct QueueDepth {
     pub by_state: [u64; 9],
     /// Since when the oldest due job is due.
     pub oldest_due: Option<Timestamp>,
+    /// How far the virtual times of its lanes that compete for work lie apart, in
+    /// microseconds: the live side of the bound in `docs/fairness.md`.
+    pub lag_us: u64,
 }
 
 /// Queues.

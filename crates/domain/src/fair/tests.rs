@@ -187,12 +187,12 @@ proptest! {
         let shares: Vec<_> = simulation.lanes.iter()
             .map(|lane| lane.billed_us as f64 / f64::from(lane.weight)).collect();
         let longest = takes.iter().max().copied().unwrap_or(0).max(UNKNOWN_COST_US) as f64;
-        // What is let go at the end of a job is at most a quarter of its charge
+        // What is let go at the end of a job is at most a tenth of its charge
         // on either side; the rest is the bound, which does not grow.
         let slack = 2.0 * (f64::from(QUANTUM) + 3.0 * slots as f64) * longest;
         for ahead in &shares {
             for behind in &shares {
-                prop_assert!(ahead * 0.75 <= behind * 1.25 + slack, "{ahead} and {behind} of {shares:?}");
+                prop_assert!(ahead * 0.9 <= behind * 1.1 + slack, "{ahead} and {behind} of {shares:?}");
             }
         }
     }
@@ -237,9 +237,9 @@ proptest! {
     }
 
     #[test]
-    fn a_correction_leaves_at_most_a_quarter(charged in 1..=MOST_COST_US, took in any::<i64>()) {
+    fn a_correction_leaves_at_most_a_tenth(charged in 1..=MOST_COST_US, took in any::<i64>()) {
         let rest = billed_us(took) - (charged + correction_us(charged, took));
-        prop_assert!(rest.abs() * 4 <= charged);
+        prop_assert!(rest.abs() * 10 <= charged);
     }
 
     #[test]

@@ -38,7 +38,11 @@ impl Default for PostgresOptions {
 
 /// Session settings. A hot statement is prepared once for each connection, with
 /// a generic plan that must hold for any size of the tables: hence no scans of
-/// whole tables and no joins that read one side whole, and no compilation. A
+/// whole tables and no joins that read one side whole, and no compilation. One
+/// more way to read a table whole is left to the planner: walking an index that
+/// the join's columns lead, for the sake of its order. Where an update or delete
+/// joins rows that were given, `= any(array[given])` on the leading column has no
+/// order to offer and leaves only the look-up of each given row. A
 /// connection that waits idle inside a transaction is a fault, and its locks go
 /// with it. There is no statement timeout, because it would also end a COMMIT
 /// that waits for the disk. A `ROLLBACK` outside of a transaction, which a

@@ -48,10 +48,11 @@ cross join lateral (
 
 /// A lane that wakes begins where the busy lanes are. Where all sleep, it begins
 /// where the last of them stopped, or a newcomer would have all the time ahead
-/// that the others have used so far.
+/// that the others have used so far. `active::int4 = 0` is `not active` where
+/// the planner must not take the index of all sleeping lanes for it.
 const ACTIVATE: &str = "
 with asleep as materialized (
-    select id, queue_id, route from lane where id = any($1::int4[]) and not active order by id),
+    select id, queue_id, route from lane where id = any($1::int4[]) and active::int4 = 0 order by id),
 floor as materialized (
     select g.queue_id, g.route, coalesce(
         (select x.virtual_us from lane x
@@ -64,7 +65,7 @@ floor as materialized (
     from (select distinct queue_id, route from asleep) g)
 update lane l set active = true, virtual_us = greatest(l.virtual_us, f.least)
 from asleep a join floor f on f.queue_id = a.queue_id and f.route = a.route
-where l.id = a.id and not l.active";
+where l.id = any(array[a.id]) and l.active::int4 = 0";
 
 /// The virtual time of a lane `l` that new settings let go, if no limit holds it
 /// back any more: what it missed is not made up, like what one missed that slept.
@@ -84,7 +85,8 @@ pub(super) use let_go;
 
 const LOOK_AGAIN: &str = "
 update lane l set active = true
-where l.id = any($1::int4[]) and not l.active and exists (select 1 from ready r where r.lane_id = l.id)";
+where l.id = any($1::int4[]) and l.active::int4 = 0
+    and (select true from ready r where r.lane_id = l.id limit 1)";
 
 const UNBLOCK: &str = "
 update lane l set blocked = false
@@ -98,7 +100,7 @@ where (l.tenant_slot = any($1::int4[]) or l.queue_slot = any($1::int4[])) and l.
 const CHARGE: &str = "
 with paid as (
     update lane l set virtual_us = l.virtual_us + c.us / l.weight
-    from unnest($1::int4[], $2::int8[]) c(lane_id, us) where l.id = c.lane_id)
+    from unnest($1::int4[], $2::int8[]) c(lane_id, us) where l.id = any(array[c.lane_id]))
 insert into kind_cost (tenant_id, kind_id, cost_us)
 select k.tenant_id, k.kind_id, o.cost_us + ((k.took_us - o.cost_us) * (1 - k.kept))::int8
 from unnest($3::int4[], $4::int4[], $5::int8[], $6::float8[]) k(tenant_id, kind_id, took_us, kept)
@@ -215,9 +217,11 @@ impl Inner {
     }
 
     /// Looks again at lanes that a claim put to sleep. Call it after its commit.
+    /// Who made their jobs due has told the news already, maybe before this.
     pub(super) async fn look_again(&self, lanes: &[i32]) -> StoreResult<()> {
-        if !lanes.is_empty() {
-            repeat(|| sqlx::query(LOOK_AGAIN).bind(lanes).execute(&self.pool)).await?;
+        let woken = repeat(|| sqlx::query(LOOK_AGAIN).bind(lanes).execute(&self.pool)).await?;
+        if woken.rows_affected() > 0 {
+            self.room.notify_one();
         }
         Ok(())
     }

@@ -60,6 +60,8 @@ pub(crate) struct Inner {
     turn: std::sync::atomic::AtomicUsize,
     /// Whether requests look from behind the second wall.
     wall: std::sync::atomic::AtomicBool,
+    /// There may be work that nobody was told of: a limit got room, a lane woke late.
+    room: Arc<tokio::sync::Notify>,
 }
 
 /// The stores over one PostgreSQL database.
@@ -85,7 +87,14 @@ impl PostgresStore {
         let connect = connect::options(url, &options)?;
         let pool = connect::pool(&connect, &options).await.map_err(|fault| from_sqlx(&fault))?;
         let orm = SqlxPostgresConnector::from_sqlx_postgres_pool(pool.clone());
-        let inner = Inner { pool, orm, catalog: Catalog::default(), turn: 0.into(), wall: false.into() };
+        let inner = Inner {
+            pool,
+            orm,
+            catalog: Catalog::default(),
+            turn: 0.into(),
+            wall: false.into(),
+            room: Arc::default(),
+        };
         Ok(Self { inner: Arc::new(inner), connect, schema: options.schema })
     }
 

@@ -6,6 +6,9 @@
 //! others in the database wait for. A listener turns what other processes say
 //! into nudges of this one.
 //!
+//! Where a commit made room under a limit, only the store knows of it: it tells
+//! here, because a worker that the limit held back waits, maybe in another process.
+//!
 //! News may get lost with a connection; whoever waits for it also looks by
 //! itself. After a gap the listener nudges every topic once. Each of the two has
 //! a connection of its own, tries again with growing pauses while the database
@@ -69,6 +72,14 @@ impl PgWakeups {
         let listener = Listener { shared: Arc::clone(&shared), options: store.connect_options() };
         let stopped = stop.clone();
         tokio::spawn(async move { stopped.run_until_cancelled(speaker.run()).await });
+        let (all, room, stopped) = (Self(Arc::clone(&shared)), Arc::clone(&store.inner.room), stop.clone());
+        let room = async move {
+            loop {
+                room.notified().await;
+                all.nudge(Topic::Work);
+            }
+        };
+        tokio::spawn(async move { stopped.run_until_cancelled(room).await });
         tokio::spawn(async move { stop.run_until_cancelled(Box::pin(listener.run())).await });
         Arc::new(Self(shared))
     }

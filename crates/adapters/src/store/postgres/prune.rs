@@ -21,22 +21,22 @@ with old as materialized (
 gone as (
     delete from finished where ctid = any(array(select ct from old)) returning tenant_id, job_id),
 jobs as (
-    delete from job j using gone g where j.tenant_id = g.tenant_id and j.id = g.job_id
+    delete from job j using gone g where j.tenant_id = any(array[g.tenant_id]) and j.id = g.job_id
     returning j.tenant_id, j.id, j.queue_id, j.labels),
 attempts as (
-    delete from attempt a using gone g where a.tenant_id = g.tenant_id and a.job_id = g.job_id),
+    delete from attempt a using gone g where a.tenant_id = any(array[g.tenant_id]) and a.job_id = g.job_id),
 events as (
-    delete from job_event e using gone g where e.tenant_id = g.tenant_id and e.job_id = g.job_id),
+    delete from job_event e using gone g where e.tenant_id = any(array[g.tenant_id]) and e.job_id = g.job_id),
 told as (
-    delete from progress p using gone g where p.tenant_id = g.tenant_id and p.job_id = g.job_id),
+    delete from progress p using gone g where p.tenant_id = any(array[g.tenant_id]) and p.job_id = g.job_id),
 keys as (
-    delete from idempotency i using gone g where i.tenant_id = g.tenant_id and i.job_id = g.job_id),
+    delete from idempotency i using gone g where i.tenant_id = any(array[g.tenant_id]) and i.job_id = g.job_id),
 labels as (
     delete from job_label l using (
         select j.tenant_id, j.id, o.key, o.value
         from jobs j cross join lateral json_each_text(j.labels::json) o
         where j.labels is not null) o
-    where l.tenant_id = o.tenant_id and l.key = o.key and l.value = o.value and l.job_id = o.id),
+    where l.tenant_id = any(array[o.tenant_id]) and l.key = o.key and l.value = o.value and l.job_id = o.id),
 counted as (
     insert into depth_delta (queue_id, state, n)
     select queue_id, $1, -count(*) from jobs group by 1)

@@ -72,6 +72,13 @@ cross join lateral (select due_at from ready r where r.lane_id = l.id order by r
 where l.active
 group by 1";
 
+/// Of the lanes that claims look at, through their index.
+const LAGS: &str = "
+select queue_id, max(lag) from (
+    select queue_id, max(virtual_us) - min(virtual_us) lag from lane
+    where active and not blocked and not paused group by queue_id, route) x
+group by 1";
+
 /// The port over PostgreSQL.
 pub(super) struct PgQueues(pub(super) Arc<Inner>);
 
@@ -150,7 +157,8 @@ impl QueueStore for PgQueues {
         let pool = &self.0.pool;
         let counts: Vec<(i32, i16, i64)> = repeat(|| sqlx::query_as(DEPTHS).fetch_all(pool)).await?;
         let oldest: Vec<(i32, i64)> = repeat(|| sqlx::query_as(OLDEST).fetch_all(pool)).await?;
-        let empty = |name: QueueName| QueueDepth { name, by_state: [0; 9], oldest_due: None };
+        let lags: Vec<(i32, i64)> = repeat(|| sqlx::query_as(LAGS).fetch_all(pool)).await?;
+        let empty = |name: QueueName| QueueDepth { name, by_state: [0; 9], oldest_due: None, lag_us: 0 };
         let mut depths: BTreeMap<i32, QueueDepth> = BTreeMap::new();
         for row in asked(queue::Entity::find().all(&self.0.orm)).await? {
             depths.insert(row.id, empty(Queue::try_from(row)?.name));
@@ -166,6 +174,11 @@ impl QueueStore for PgQueues {
         for (queue, due) in oldest {
             if let Some(depth) = depths.get_mut(&queue) {
                 depth.oldest_due = Some(Timestamp::from_micros(due));
+            }
+        }
+        for (queue, lag) in lags {
+            if let Some(depth) = depths.get_mut(&queue) {
+                depth.lag_us = u64::try_from(lag).unwrap_or_default();
             }
         }
         let mut depths: Vec<QueueDepth> = depths.into_values().collect();

@@ -18,11 +18,12 @@ use crate::store::error::Fault;
 
 const SLEEPING: &str = "
 select l.id from lane l
-where not l.active and exists (select 1 from ready r where r.lane_id = l.id)";
+where not l.active and (select true from ready r where r.lane_id = l.id limit 1)";
 
 const STILL_SLEEPING: &str = "
 select l.id from lane l
-where l.id = any($1::int4[]) and not l.active and exists (select 1 from ready r where r.lane_id = l.id)";
+where l.id = any($1::int4[]) and l.active::int4 = 0
+    and (select true from ready r where r.lane_id = l.id limit 1)";
 
 const BLOCKED: &str = "
 select l.id from lane l

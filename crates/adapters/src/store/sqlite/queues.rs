@@ -105,15 +105,17 @@ async fn write(tx: &mut SqliteConnection, queue: &Queue, now: Timestamp) -> Resu
 async fn depths(shared: &Shared) -> Result<Vec<QueueDepth>, Fault> {
     let mut queues = BTreeMap::<QueueName, QueueDepth>::new();
     for row in sqlx::query(DEPTHS).fetch_all(&shared.readers).await? {
-        let (name, oldest): (String, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
+        let (name, oldest, lag): (String, Option<i64>, Option<i64>) =
+            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
         let name = QueueName::new(&name)
             .map_err(|fault| StoreError::Rejected(format!("the stored queue {name:?} {fault}")))?;
         let depth = queues.entry(name.clone()).or_insert_with(|| QueueDepth {
             name,
             by_state: [0; 9],
             oldest_due: oldest.map(Timestamp::from_micros),
+            lag_us: lag.and_then(|lag| u64::try_from(lag).ok()).unwrap_or_default(),
         });
-        let (state, n): (Option<u8>, Option<i64>) = (row.try_get(2)?, row.try_get(3)?);
+        let (state, n): (Option<u8>, Option<i64>) = (row.try_get(3)?, row.try_get(4)?);
         if let Some(count) = state.and_then(|state| depth.by_state.get_mut(usize::from(state))) {
             *count = n.and_then(|n| u64::try_from(n).ok()).unwrap_or_default();
         }
@@ -156,5 +158,8 @@ const DEPTHS: &str = "select q.name, ( \
       select min(oldest) from ( \
         select (select min(due_at) from ( \
           select r.due_at from ready r where r.lane_id = l.id order by r.ord, r.job_id limit 20)) as oldest \
-        from lane l where l.queue_id = q.id and l.active = 1)), d.state, d.n \
+        from lane l where l.queue_id = q.id and l.active = 1)), ( \
+      select max(lag) from ( \
+        select max(l.virtual_us) - min(l.virtual_us) as lag from lane l \
+        where l.queue_id = q.id and l.active = 1 and l.blocked = 0 and l.paused = 0 group by l.route)), d.state, d.n \
     from queue q left join depth d on d.queue_id = q.id";

@@ -97,11 +97,25 @@ pub(super) async fn claim(inner: &Arc<Inner>, request: &ClaimRequest) -> StoreRe
     let (inner, name) = (Arc::clone(inner), request.worker.clone());
     detached(async move {
         let taken = transact(&inner.pool, &claiming).await?;
-        inner.look_again(&taken.closed).await?;
+        look_again_later(&inner, taken.closed);
         let jobs = hand::claimed_jobs(&inner, &taken.rows, &name, claiming.now).await?;
         Ok(Claim { jobs, more: taken.more })
     })
     .await
+}
+
+/// The claimed jobs need not wait for the second look at the lanes that were put
+/// to sleep. Where it fails, the sweep takes it.
+fn look_again_later(inner: &Arc<Inner>, closed: Vec<i32>) {
+    if closed.is_empty() {
+        return;
+    }
+    let inner = Arc::clone(inner);
+    tokio::spawn(async move {
+        if let Err(fault) = inner.look_again(&closed).await {
+            tracing::warn!(%fault, lanes = closed.len(), "lanes put to sleep were not looked at again");
+        }
+    });
 }
 
 impl Unit for Claiming {

@@ -22,58 +22,68 @@ pub(super) struct Take {
     pub(super) blocked: bool,
 }
 
-/// Rows of `ready` are never updated, only deleted and inserted, so that their
-/// places (`ctid`) hold from the pick to the delete. `done` puts what was asked
-/// and what was got together without a join. Whether a lane goes on is judged
-/// from the state before this statement: rows beyond those it got remain.
+/// One more job of each lane is looked at than is taken, to know whether the
+/// lane goes on; it is `beyond`. The rows are locked when they are picked, so
+/// their places (`ctid`) hold to the delete, and the pick says all about them.
+/// The expected cost of the first job's kind is looked up once for a lane: mostly
+/// all its jobs are of that kind. `done` puts what was asked and what was got
+/// together without a join.
 static TAKE: LazyLock<String> = LazyLock::new(|| {
     format!(
         "
 with take as materialized (
-    select * from unnest($1::int4[], $2::int4[], $3::int4[], $4::bool[]) t(lane_id, queue_id, n, blocked)),
+    select t.*, f.kind_id, coalesce((
+        select c.cost_us from kind_cost c where c.tenant_id = f.tenant_id and c.kind_id = f.kind_id), $9) cost_us
+    from unnest($1::int4[], $2::int4[], $3::int4[], $4::bool[]) t(lane_id, queue_id, n, blocked)
+    left join lateral (
+        select r.tenant_id, r.kind_id from ready r where r.lane_id = t.lane_id
+        order by r.ord, r.job_id limit 1) f on true),
 pick as materialized (
-    select r.ct from take cross join lateral (
-        select ctid ct from ready r where r.lane_id = take.lane_id
-        order by r.ord, r.job_id limit take.n for update skip locked) r),
-gone as (delete from ready where ctid = any(array(select ct from pick)) returning *),
+    select r.*, r.nth > take.n beyond,
+        case when r.kind_id = take.kind_id then take.cost_us else coalesce((
+            select c.cost_us from kind_cost c where c.tenant_id = r.tenant_id and c.kind_id = r.kind_id), $9)
+        end charged_us, least(r.tries + 1, 32767)::int2 attempt, least(r.used + 1, 32767)::int2 spent,
+        (least(r.tries + 1, 32767)::int8 << 48) | $7::int8 token
+    from take cross join lateral (
+        select row_number() over () nth, d.* from (
+            select ctid ct, tenant_id, job_id, lane_id, kind_id, priority, due_at, attempt tries, spent used, lost,
+                interrupted, snoozed, seq + 1 seq
+            from ready r where r.lane_id = take.lane_id
+            order by r.ord, r.job_id limit take.n + 1 for update skip locked) d) r),
+gone as (delete from ready where ctid = any(array(select ct from pick where not beyond))),
 begun as (
     insert into running (tenant_id, job_id, lane_id, kind_id, priority, due_at, started_at, worker_id,
         token, lease_until, charged_us,
         attempt, spent, lost, interrupted, snoozed, seq, started_seq)
-    select g.tenant_id, g.job_id, g.lane_id, g.kind_id, g.priority, g.due_at, $5, $6,
-        (least(g.attempt + 1, 32767)::int8 << 48) | $7::int8,
-        case when $8::int8 is not null then $8
-            when (select known from worker where id = $6) then null
-            else $5 end,
-        coalesce((select c.cost_us from kind_cost c where c.tenant_id = g.tenant_id and c.kind_id = g.kind_id), $9),
-        least(g.attempt + 1, 32767), least(g.spent + 1, 32767), g.lost, g.interrupted, g.snoozed,
-        g.seq + 1, g.seq + 1
-    from gone g
-    returning *),
+    select tenant_id, job_id, lane_id, kind_id, priority, due_at, $5, $6, token,
+        case when $8::int8 is not null then $8 when (select known from worker where id = $6) then null else $5 end,
+        charged_us, attempt, spent, lost, interrupted, snoozed, seq, seq
+    from pick where not beyond),
 done as materialized (
-    select lane_id, max(queue_id) queue_id, max(asked) asked, bool_or(blocked) blocked,
+    select lane_id, max(queue_id) queue_id, bool_or(blocked) blocked, bool_or(beyond) beyond,
         sum(got)::int4 got, sum(us)::int8 us
-    from (select lane_id, queue_id, n asked, blocked, 0 got, 0 us from take
-        union all select lane_id, 0, 0, false, 1, charged_us from begun) x
+    from (select lane_id, queue_id, blocked, false beyond, 0 got, 0 us from take
+        union all select lane_id, 0, false, beyond, 1 - beyond::int4, case when beyond then 0 else charged_us end
+        from pick) x
     group by lane_id),
 moved as (
     update lane l set
         virtual_us = l.virtual_us + case when d.got > 0 then greatest(1, d.us / l.weight) else 0 end,
         cost_us = case when d.got > 0 then d.us / d.got else l.cost_us end,
         blocked = d.blocked,
-        active = d.got >= d.asked and exists (
-            select 1 from ready r where r.lane_id = l.id order by r.ord, r.job_id offset d.got limit 1)
-    from done d where l.id = d.lane_id
-    returning l.id, l.active),
+        active = d.beyond
+    from done d where l.id = any(array[d.lane_id])),
 counted as (
     insert into depth_delta (queue_id, state, n)
     select x.queue_id, v.state, v.n
     from (select queue_id, sum(got) n from done where got > 0 group by 1) x
     cross join lateral (values (2::int2, -x.n), (3::int2, x.n)) v(state, n))
-select b.lane_id, b.due_at, b.token, coalesce(b.lease_until, (select lease_until from worker where id = $6)),
-    b.charged_us, b.lane_id in (select id from moved where not active), {counters}, {job}
-from begun b
-cross join lateral (select * from job j where j.tenant_id = b.tenant_id and j.id = b.job_id limit 1) j",
+select b.lane_id, b.due_at, b.token,
+    coalesce($8, (select case when known then lease_until else $5 end from worker where id = $6)),
+    b.charged_us, b.lane_id in (select lane_id from done where not beyond), {counters}, {job}
+from pick b
+cross join lateral (select * from job j where j.tenant_id = b.tenant_id and j.id = b.job_id limit 1) j
+where not b.beyond",
         counters = CountersRow::columns("b"),
         job = JobRow::columns("j"),
     )
@@ -85,9 +95,9 @@ with q as (
     update queue q set running = q.running + c.n,
         bucket_micro = coalesce(c.bucket_micro, q.bucket_micro), bucket_at = coalesce(c.bucket_at, q.bucket_at)
     from unnest($1::int4[], $2::int4[], $3::int8[], $4::int8[]) c(id, n, bucket_micro, bucket_at)
-    where q.id = c.id)
+    where q.id = any(array[c.id]))
 update limit_slot s set running = s.running + c.n
-from unnest($5::int4[], $6::int4[]) c(id, n) where s.id = c.id";
+from unnest($5::int4[], $6::int4[]) c(id, n) where s.id = any(array[c.id])";
 
 /// Takes due jobs of the lanes. Each row answers one job: see [`super::hand`].
 pub(super) async fn take(

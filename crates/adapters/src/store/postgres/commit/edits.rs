@@ -16,7 +16,7 @@ delete from job_label l using (
     cross join lateral (
         select * from job j where j.tenant_id = k.tenant_id and j.id = k.id and j.labels is not null limit 1) j
     cross join lateral json_each_text(j.labels::json) o) o
-where l.tenant_id = o.tenant_id and l.key = o.key and l.value = o.value and l.job_id = o.id";
+where l.tenant_id = any(array[o.tenant_id]) and l.key = o.key and l.value = o.value and l.job_id = o.id";
 
 const EDIT: &str = "
 with labelled as (
@@ -26,7 +26,7 @@ update job j set priority = coalesce(e.priority, j.priority), run_at = coalesce(
     labels = case when e.relabelled then e.labels else j.labels end
 from unnest($1::int4[], $2::uuid[], $3::int2[], $4::int8[], $5::bool[], $6::text[])
     e(tenant_id, id, priority, run_at, relabelled, labels)
-where j.tenant_id = e.tenant_id and j.id = e.id";
+where j.tenant_id = any(array[e.tenant_id]) and j.id = e.id";
 
 /// Writes the edits among the changes at `done`.
 pub(super) async fn commit(

@@ -13,7 +13,8 @@ use crate::store::row::CountersRow;
 
 /// The delete is the fence: what it does not find was not held any more. It
 /// joins by key, so that a lease that is being extended at the same time is
-/// found in its new version. `share` knows what each lane had; of it follow the
+/// found in its new version; `any(array[..])` keeps the join from reading the
+/// table whole ([`super::super::connect`]). `share` knows what each lane had; of it follow the
 /// depths, and the room under limits: first the queues, then the slots, each by
 /// id, as everywhere.
 ///
@@ -28,7 +29,7 @@ with given as materialized (
         attempt, spent, lost, interrupted, snoozed, outcome, error_kind, error_message, result)),
 gone as (
     delete from running r using given g
-    where r.tenant_id = g.tenant_id and r.job_id = g.job_id and r.token = g.token
+    where r.tenant_id = any(array[g.tenant_id]) and r.job_id = g.job_id and r.token = g.token
         and (r.cancel_at is null or not g.unless_cancelled)
     returning g.*, r.lane_id, r.kind_id, r.worker_id, r.started_at, r.charged_us, r.attempt number,
         r.seq + 1 ended_seq, r.started_seq),
@@ -48,7 +49,7 @@ watched as (
     insert into event_pending (tenant_id, job_id, seq, state, at, held_until)
     select g.tenant_id, g.job_id, g.ended_seq, g.state, g.at, 0
     from gone g
-    where exists (select 1 from rule_watch w where w.tenant_id = g.tenant_id and w.state = g.state)),
+    where (select true from rule_watch w where w.tenant_id = g.tenant_id and w.state = g.state limit 1)),
 share as materialized (
     select g.state, g.n, l.queue_id, l.tenant_slot, l.queue_slot, q.capped
     from (select lane_id, state, count(*)::int4 n from gone group by 1, 2) g
@@ -62,7 +63,7 @@ counted as (
 freed_queues as (
     update queue q set running = greatest(q.running - x.n, 0)
     from (select queue_id, sum(n)::int4 n from share where capped group by 1 order by 1) x
-    where q.id = x.queue_id
+    where q.id = any(array[x.queue_id])
     returning q.id),
 freed_slots as (
     update limit_slot s set running = greatest(s.running - x.n, 0)
@@ -71,10 +72,11 @@ freed_slots as (
         from (select tenant_slot slot, n from share union all select queue_slot, n from share) y
         where slot is not null and (select count(*) from freed_queues) >= 0
         group by 1 order by 1) x
-    where s.id = x.slot
+    where s.id = any(array[x.slot])
     returning s.id)
 select coalesce(array_agg(n), '{}'), coalesce(array_agg(lane_id), '{}'), coalesce(array_agg(kind_id), '{}'),
-    coalesce(array_agg(charged_us), '{}'), array(select id from freed_slots)
+    coalesce(array_agg(charged_us), '{}'), array(select id from freed_slots),
+    exists (select 1 from freed_queues)
 from gone";
 
 /// The ends as the arrays of the statement.
@@ -197,7 +199,8 @@ impl Ends {
         let places: Vec<i32> = row.try_get(0)?;
         let (lanes, kinds): (Vec<i32>, Vec<i32>) = (row.try_get(1)?, row.try_get(2)?);
         let charged: Vec<i64> = row.try_get(3)?;
-        let mut outcome = Outcome { freed_slots: row.try_get(4)?, ..Outcome::default() };
+        let mut outcome =
+            Outcome { freed_slots: row.try_get(4)?, freed_queue: row.try_get(5)?, ..Outcome::default() };
         for (nth, &place) in places.iter().enumerate() {
             let at = usize::try_from(place).unwrap_or_default();
             let change = &changes[at];

@@ -34,6 +34,8 @@ struct Outcome {
     due_lanes: Vec<i32>,
     /// Limits that got room.
     freed_slots: Vec<i32>,
+    /// Whether the limit of a whole queue got room.
+    freed_queue: bool,
     charges: Charges,
 }
 
@@ -68,6 +70,9 @@ pub(super) async fn commit(inner: &Arc<Inner>, changes: &[JobChange]) -> StoreRe
         };
         inner.activate(outcome.due_lanes).await?;
         inner.unblock(&outcome.freed_slots).await?;
+        if outcome.freed_queue || !outcome.freed_slots.is_empty() {
+            inner.room.notify_one();
+        }
         inner.charge(&outcome.charges).await?;
         Ok(outcome.done)
     })

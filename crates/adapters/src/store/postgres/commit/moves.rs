@@ -17,7 +17,7 @@ use crate::store::postgres::depth::Deltas;
 const LEAVE_RUNNING: &str = "
 delete from running r using unnest($1::int4[], $2::int4[], $3::uuid[], $4::int8[], $5::bool[])
     g(n, tenant_id, job_id, token, unless_cancelled)
-where r.tenant_id = g.tenant_id and r.job_id = g.job_id and r.token = g.token
+where r.tenant_id = any(array[g.tenant_id]) and r.job_id = g.job_id and r.token = g.token
     and (r.cancel_at is null or not g.unless_cancelled)
 returning g.n, 3::int2, r.lane_id, r.kind_id, r.priority, r.seq + 1, r.worker_id, r.started_at, r.charged_us,
     r.attempt, r.started_seq";
@@ -28,7 +28,7 @@ update running r set seq = r.seq + 1, priority = coalesce(g.priority, r.priority
     cancel_at = coalesce(g.cancel_at, r.cancel_at), cancel_actor = coalesce(g.cancel_actor, r.cancel_actor)
 from unnest($1::int4[], $2::int4[], $3::uuid[], $4::int8[], $5::bool[], $6::int2[], $7::int8[], $8::text[])
     g(n, tenant_id, job_id, token, unless_cancelled, priority, cancel_at, cancel_actor)
-where r.tenant_id = g.tenant_id and r.job_id = g.job_id and r.token = g.token
+where r.tenant_id = any(array[g.tenant_id]) and r.job_id = g.job_id and r.token = g.token
     and (r.cancel_at is null or not g.unless_cancelled)
 returning g.n, 3::int2, r.lane_id, r.kind_id, r.priority, r.seq, null::int4, null::int8, null::int8,
     null::int2, null::int4";
@@ -41,16 +41,16 @@ with given as materialized (
         g(n, tenant_id, job_id, seq, state)),
 due as (
     delete from ready r using given g
-    where r.tenant_id = g.tenant_id and r.job_id = g.job_id and r.seq = g.seq and g.state in (1, 2)
+    where r.tenant_id = any(array[g.tenant_id]) and r.job_id = g.job_id and r.seq = g.seq and g.state in (1, 2)
     returning g.n, 2::int2 state, r.lane_id, r.kind_id, r.priority, r.seq + 1 seq),
 later as (
     delete from parked r using given g
-    where r.tenant_id = g.tenant_id and r.job_id = g.job_id and r.seq = g.seq
+    where r.tenant_id = any(array[g.tenant_id]) and r.job_id = g.job_id and r.seq = g.seq
         and (r.state = g.state or (r.state = 1 and g.state = 2))
     returning g.n, r.state, r.lane_id, r.kind_id, r.priority, r.seq + 1 seq),
 ended as (
     delete from finished r using given g
-    where r.tenant_id = g.tenant_id and r.job_id = g.job_id and r.seq = g.seq and r.state = g.state
+    where r.tenant_id = any(array[g.tenant_id]) and r.job_id = g.job_id and r.seq = g.seq and r.state = g.state
     returning g.n, r.state, r.lane_id, r.kind_id, null::int2 priority, r.seq + 1 seq)
 select x.*, null::int4, null::int8, null::int8, null::int2, null::int4
 from (select * from due union all select * from later union all select * from ended) x";
@@ -64,12 +64,12 @@ where l.id = any($1::int4[])";
 const RELEASE: &str = "
 with q as (
     update queue q set running = greatest(q.running - c.n, 0)
-    from unnest($1::int4[], $2::int4[]) c(id, n) where q.id = c.id
+    from unnest($1::int4[], $2::int4[]) c(id, n) where q.id = any(array[c.id])
     returning q.id)
 update limit_slot s set running = greatest(s.running - c.n, 0)
 from (select * from unnest($3::int4[], $4::int4[]) c(id, n)
     where (select count(*) from q) >= 0 order by id) c
-where s.id = c.id";
+where s.id = any(array[c.id])";
 
 const PRIORITIES: &str = "
 select k.n, j.priority from unnest($1::int4[], $2::int4[], $3::uuid[]) k(n, tenant_id, job_id)
@@ -321,6 +321,7 @@ async fn count(
         }
     }
     outcome.freed_slots.extend(slots.keys());
+    outcome.freed_queue |= !queues.is_empty();
     if !queues.is_empty() || !slots.is_empty() {
         let (queue_ids, queue_counts): (Vec<i32>, Vec<i32>) = queues.into_iter().unzip();
         let (slot_ids, slot_counts): (Vec<i32>, Vec<i32>) = slots.into_iter().unzip();

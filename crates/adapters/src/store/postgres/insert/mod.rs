@@ -198,7 +198,9 @@ pub(super) async fn insert(
     let inner = Arc::clone(inner);
     detached(async move {
         let fill = Fill { batch, atomic };
-        let alone = !atomic && fill.batch.written.len() <= CHUNK;
+        // Without keys nothing can be refused but for a backlog, which closes the statement as a whole.
+        let keyless = fill.batch.jobs.iter().all(|job| job.spec.idempotency_key.is_none());
+        let alone = (!atomic || keyless) && fill.batch.written.len() <= CHUNK;
         let answers = match if alone { fill.in_one_statement(&inner).await? } else { None } {
             Some(answers) => answers,
             None => transact(&inner.pool, &fill).await?,

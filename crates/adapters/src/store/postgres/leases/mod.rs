@@ -59,7 +59,7 @@ static EXPIRED: LazyLock<String> = LazyLock::new(|| {
 const EXTEND: &str = "
 update running r set lease_until = case when r.lease_until is null then null else $4 end
 from unnest($1::int4[], $2::int4[], $3::uuid[], $5::int8[]) k(n, tenant_id, job_id, token)
-where r.tenant_id = k.tenant_id and r.job_id = k.job_id and r.token = k.token
+where r.tenant_id = any(array[k.tenant_id]) and r.job_id = k.job_id and r.token = k.token
 returning k.n, r.cancel_at is not null";
 
 fn places(n: usize) -> Vec<i32> {

@@ -18,7 +18,7 @@ type Report = (TenantId, JobId, LeaseToken, Progress);
 const NUMBER: &str = "
 update running r set seq = r.seq + k.n
 from unnest($1::int4[], $2::uuid[], $3::int8[], $4::int4[]) k(tenant_id, job_id, token, n)
-where r.tenant_id = k.tenant_id and r.job_id = k.job_id and r.token = k.token
+where r.tenant_id = any(array[k.tenant_id]) and r.job_id = k.job_id and r.token = k.token
 returning r.tenant_id, r.job_id, r.token, r.seq - k.n, (select name from worker w where w.id = r.worker_id)";
 
 const NOTE: &str = "
