@@ -47,6 +47,17 @@ pub enum Guard {
         /// Whether the change must be refused if a cancel was requested.
         unless_cancelled: bool,
     },
+    /// The job runs under this token, and its lease ended: whoever looked for
+    /// ended leases may come late, and a worker that extended its lease since
+    /// then keeps it.
+    Lapsed {
+        /// The fence.
+        token: LeaseToken,
+        /// Whether the change must be refused if a cancel was requested.
+        unless_cancelled: bool,
+        /// When the lease must have ended at the latest.
+        by: Timestamp,
+    },
 }
 
 impl Guard {
@@ -57,7 +68,26 @@ impl Guard {
     pub const fn name(self) -> i64 {
         match self {
             Self::Version { seq, .. } => seq as i64,
-            Self::Lease { token, .. } => token.0,
+            Self::Lease { token, .. } | Self::Lapsed { token, .. } => token.0,
+        }
+    }
+
+    /// The same, where it is a lease, only if that lease ended `by` then.
+    #[must_use]
+    pub const fn once_lapsed(self, by: Timestamp) -> Self {
+        match self {
+            Self::Lease { token, unless_cancelled } => Self::Lapsed { token, unless_cancelled, by },
+            other => other,
+        }
+    }
+
+    /// What it asks of a running job: its token, whether a request to cancel
+    /// forbids the change, and when its lease must have ended, if it must.
+    pub const fn of_running(self) -> Option<(LeaseToken, bool, Option<Timestamp>)> {
+        match self {
+            Self::Version { .. } => None,
+            Self::Lease { token, unless_cancelled } => Some((token, unless_cancelled, None)),
+            Self::Lapsed { token, unless_cancelled, by } => Some((token, unless_cancelled, Some(by))),
         }
     }
 }

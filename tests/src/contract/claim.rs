@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use taskflow_application::ports::{ClaimRequest, Route, Stores};
-use taskflow_domain::{Counters, JobState, LeaseToken, Priority, Standing, change::settle, event};
+use taskflow_domain::{Counters, JobState, LeaseToken, Priority, Standing, Verdict, change::settle, event};
 
 use crate::builders::{Draft, Scene, at, failure, job_id, kind, policy, queue, report, success, worker};
 
@@ -45,6 +45,21 @@ pub async fn a_claimed_job_runs(stores: &Stores) -> Result<()> {
     let attempt = job.last_attempt.ok_or_else(|| anyhow::anyhow!("an attempt"))?;
     assert_eq!((attempt.number, &attempt.end, attempt.started_at), (1, &None, at(10)));
     assert_eq!(scene.history(id).await?[1], event::started(2, &attempt));
+    Ok(())
+}
+
+/// A claim that was long on its way meets jobs that became due after it was sent.
+/// No attempt begins before its job was due, nor before the attempt before ended.
+pub async fn a_late_claim_begins_no_earlier_than_due(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    let id = scene.put_one(scene.job(1)?.due(at(10))).await?;
+    let first = scene.claim_one(at(4)).await?;
+    assert_eq!(first.lease.started_at, at(10));
+    scene.settle(&first, Verdict::Interrupted, at(20)).await?;
+    assert_eq!(scene.claim_one(at(15)).await?.lease.started_at, at(20));
+    let job = scene.consistent(id, at(30)).await?;
+    let attempt = job.last_attempt.ok_or_else(|| anyhow::anyhow!("an attempt"))?;
+    assert_eq!((attempt.number, attempt.started_at), (2, at(20)));
     Ok(())
 }
 

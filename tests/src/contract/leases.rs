@@ -66,6 +66,30 @@ pub async fn an_expired_lease_can_be_settled(stores: &Stores) -> Result<()> {
     scene.healthy(at(2_001)).await
 }
 
+/// Whoever takes leases back comes a little late, and one that was extended
+/// meanwhile stays: one with an end of its own, and one that its worker's covers.
+pub async fn an_extended_lease_is_not_taken_back(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    scene.put([scene.job(1)?, scene.job(2)?]).await?;
+    let own = claim_until(&scene, at(1_000), at(0)).await?;
+    scene.beat(&scene.worker, at(0), at(1_000)).await?;
+    let covered = scene.claim_one(at(1)).await?;
+    assert_eq!(expired(&scene, at(1_001)).await?, [job_id(1), job_id(2)]);
+    stores.jobs.extend(&[(scene.tenant.id, own.spec.id, own.lease.token)], at(2_000)).await?;
+    scene.beat(&scene.worker, at(1_000), at(2_000)).await?;
+    let lapsed = |job: &ClaimedJob, ms| {
+        let mut change = report(&job.lease, Verdict::Lost, at(ms));
+        change.guard = change.guard.once_lapsed(at(ms));
+        change
+    };
+    for job in [&own, &covered] {
+        assert_eq!(scene.commit(&lapsed(job, 1_999)).await?, Committed::Refused);
+        assert_eq!(scene.look(job.spec.id, at(1_999)).await?.standing.state(), JobState::Running);
+        assert_eq!(scene.commit(&lapsed(job, 2_000)).await?, Committed::Done);
+    }
+    scene.healthy(at(2_001)).await
+}
+
 /// Only who holds a lease can extend it; a cancel is told on the way.
 pub async fn only_a_held_lease_is_extended(stores: &Stores) -> Result<()> {
     let scene = Scene::new(stores).await?;

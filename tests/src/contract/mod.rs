@@ -22,6 +22,7 @@ macro_rules! contract_suite {
                 a_started_job_makes_room_in_the_backlog a_full_backlog_knows_its_keys
                 queues_come_into_being times_are_kept_to_the_microsecond;
             claim: a_claimed_job_is_complete a_claimed_job_runs a_job_is_claimed_once
+                a_late_claim_begins_no_earlier_than_due
                 jobs_come_by_priority_then_due_then_id waiting_makes_urgent a_claim_knows_its_measure
                 a_large_claim_is_filled routes_do_not_meet a_claim_may_be_bound_to_a_tenant
                 a_claim_may_be_bound_to_queues no_queue_is_forgotten each_claim_is_a_new_attempt
@@ -53,7 +54,8 @@ macro_rules! contract_suite {
             edit: a_standing_job_is_edited an_edit_changes_the_order
                 a_running_job_keeps_running_when_edited an_edit_of_a_lost_lease_is_refused;
             leases: leases_are_as_they_were_claimed a_lease_expires_unless_extended
-                an_expired_lease_can_be_settled only_a_held_lease_is_extended
+                an_expired_lease_can_be_settled an_extended_lease_is_not_taken_back
+                only_a_held_lease_is_extended
                 a_lease_ends_with_its_workers progress_is_kept progress_needs_the_lease
                 progress_may_come_in_bundles;
             promote: due_jobs_become_claimable promoting_knows_its_measure promoting_leaves_no_trace

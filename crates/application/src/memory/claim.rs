@@ -173,11 +173,11 @@ impl State {
         job.counters.attempt = job.counters.attempt.saturating_add(1);
         job.counters.spent = job.counters.spent.saturating_add(1);
         job.seq += 1;
-        job.since = request.now;
+        job.since = request.now.max(due);
         job.place = Place::Running(Running {
             worker: request.worker.clone(),
             token: LeaseToken::new(job.counters.attempt, request.nonce),
-            started_at: request.now,
+            started_at: request.now.max(due),
             started_seq: job.seq,
             lease_until: request.lease_until,
             due,

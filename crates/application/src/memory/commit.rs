@@ -21,7 +21,7 @@ impl State {
     /// Whether the change was made.
     fn apply(&mut self, change: &JobChange) -> bool {
         let key = (change.tenant, change.job);
-        if !self.jobs.get(&key).is_some_and(|job| holds(job, change.guard)) {
+        if !self.jobs.get(&key).is_some_and(|job| self.holds(job, change.guard)) {
             return false;
         }
         let Some(mut job) = self.lift(key) else { return false };
@@ -65,15 +65,17 @@ impl State {
         let cost = self.costs.entry((tenant, kind.clone())).or_insert(fair::UNKNOWN_COST_US);
         *cost = fair::average_us(*cost, took_us);
     }
-}
 
-fn holds(job: &JobRow, guard: Guard) -> bool {
-    match (guard, job.running()) {
-        (Guard::Version { seq, .. }, None) => job.seq == seq,
-        (Guard::Lease { token, unless_cancelled }, Some(running)) => {
-            running.token == token && !(unless_cancelled && running.cancel.is_some())
+    fn holds(&self, job: &JobRow, guard: Guard) -> bool {
+        match (guard, guard.of_running(), job.running()) {
+            (Guard::Version { seq, .. }, _, None) => job.seq == seq,
+            (_, Some((token, unless_cancelled, lapsed_by)), Some(running)) => {
+                running.token == token
+                    && !(unless_cancelled && running.cancel.is_some())
+                    && lapsed_by.is_none_or(|by| self.lease_end(running) <= by)
+            }
+            _ => false,
         }
-        _ => false,
     }
 }
 

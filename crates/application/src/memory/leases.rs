@@ -48,7 +48,7 @@ impl State {
         ended.filter_map(JobRow::lease).take(limit as usize).collect()
     }
 
-    fn lease_end(&self, running: &Running) -> Timestamp {
+    pub(super) fn lease_end(&self, running: &Running) -> Timestamp {
         let of_worker = || self.workers.get(&running.worker).map(|worker| worker.lease_until);
         running.lease_until.or_else(of_worker).unwrap_or(Timestamp::MIN)
     }

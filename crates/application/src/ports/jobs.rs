@@ -130,7 +130,9 @@ pub trait JobStore: Send + Sync {
     /// In one transaction per queue group: the job leaves the due jobs, its attempt is counted
     /// and begins, its `started` entry gets its number, its lane is charged. At
     /// no committed instant do more jobs run than a limit allows, and nothing of
-    /// a paused queue or tenant starts. A worker that was never heard of becomes
+    /// a paused queue or tenant starts. An attempt begins at `now`, or when its job
+    /// was due if that is later: a claim may be long on its way, and meet jobs that
+    /// became due meanwhile. A worker that was never heard of becomes
     /// known by what it is given, with a lease of its own that ends `now`.
     async fn claim(&self, request: &ClaimRequest) -> StoreResult<Claim>;
 

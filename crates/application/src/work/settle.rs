@@ -100,7 +100,13 @@ impl Work {
             took_us: ended.took_us,
             random: self.world.jitter.random(),
         };
-        change::settle(lease, report)
+        let lost_by = matches!(report.verdict, Verdict::Lost).then_some(report.at);
+        let mut change = change::settle(lease, report);
+        if let Some(by) = lost_by {
+            // It was found lost a moment ago, and its worker may have been heard of since.
+            change.guard = change.guard.once_lapsed(by);
+        }
+        change
     }
 
     fn tell(&self, ended: &[Ended], changes: &[JobChange], settled: &[Settled]) {

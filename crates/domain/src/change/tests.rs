@@ -119,6 +119,7 @@ fn told(change: &JobChange) -> String {
         Guard::Version { state, seq } => format!("if {state} at {seq}"),
         Guard::Lease { unless_cancelled: true, .. } => "if leased and not asked to stop".to_owned(),
         Guard::Lease { .. } => "if leased".to_owned(),
+        Guard::Lapsed { .. } => "if its lease ended".to_owned(),
     };
     format!("{place}, {guard}")
 }

@@ -50,7 +50,7 @@ impl Handed {
             counters: self.counters.counters(),
             retry_policy: spec.retry_policy,
             due: Timestamp::from_micros(self.due),
-            started_at: now,
+            started_at: now.max(Timestamp::from_micros(self.due)),
             charged_us: self.charged_us,
             cancel: None,
         };

@@ -55,7 +55,7 @@ begun as (
     insert into running (tenant_id, job_id, lane_id, kind_id, priority, due_at, started_at, worker_id,
         token, lease_until, charged_us,
         attempt, spent, lost, interrupted, snoozed, seq, started_seq)
-    select tenant_id, job_id, lane_id, kind_id, priority, due_at, $5, $6, token,
+    select tenant_id, job_id, lane_id, kind_id, priority, due_at, greatest($5, due_at), $6, token,
         case when $8::int8 is not null then $8 when (select known from worker where id = $6) then null else $5 end,
         charged_us, attempt, spent, lost, interrupted, snoozed, seq, seq
     from pick where not beyond),

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use sqlx::{PgConnection, Row};
-use taskflow_domain::{Decision, Guard, JobChange, JobState, Standing};
+use taskflow_domain::{Decision, Guard, JobChange, JobState, Standing, Timestamp};
 use uuid::Uuid;
 
 use super::Outcome;
@@ -13,12 +13,25 @@ use super::places::Places;
 use crate::store::error::Fault;
 use crate::store::postgres::depth::Deltas;
 
-/// Running jobs that do not go on. `$5` says which must not be under a request to cancel.
+/// Keeps the workers of leases that are to be taken back from extending them, and
+/// waits for those that do so now.
+const HOLD_WORKERS: &str = "
+select w.id from worker w
+where w.id in (
+    select r.worker_id from unnest($1::int4[], $2::uuid[]) g(tenant_id, job_id)
+    cross join lateral (select * from running r
+        where r.tenant_id = g.tenant_id and r.job_id = g.job_id limit 1) r)
+order by w.id for share";
+
+/// Running jobs that do not go on. `$5` says which must not be under a request to
+/// cancel, `$6` when the lease must have ended, if it must.
 const LEAVE_RUNNING: &str = "
-delete from running r using unnest($1::int4[], $2::int4[], $3::uuid[], $4::int8[], $5::bool[])
-    g(n, tenant_id, job_id, token, unless_cancelled)
+delete from running r using unnest($1::int4[], $2::int4[], $3::uuid[], $4::int8[], $5::bool[], $6::int8[])
+    g(n, tenant_id, job_id, token, unless_cancelled, lapsed_by)
 where r.tenant_id = any(array[g.tenant_id]) and r.job_id = g.job_id and r.token = g.token
     and (r.cancel_at is null or not g.unless_cancelled)
+    and (g.lapsed_by is null
+        or coalesce(r.lease_until, (select w.lease_until from worker w where w.id = r.worker_id), 0) <= g.lapsed_by)
 returning g.n, 3::int2, r.lane_id, r.kind_id, r.priority, r.seq + 1, r.worker_id, r.started_at, r.charged_us,
     r.attempt, r.started_seq";
 
@@ -144,6 +157,7 @@ struct Keys {
     jobs: Vec<Uuid>,
     tokens: Vec<i64>,
     unless_cancelled: Vec<bool>,
+    lapsed_by: Vec<Option<i64>>,
 }
 
 impl Keys {
@@ -151,9 +165,10 @@ impl Keys {
         self.places.push(i32::try_from(at).unwrap_or(i32::MAX));
         self.tenants.push(change.tenant.0);
         self.jobs.push(change.job.0);
-        if let Guard::Lease { token, unless_cancelled } = change.guard {
+        if let Some((token, unless_cancelled, lapsed_by)) = change.guard.of_running() {
             self.tokens.push(token.0);
             self.unless_cancelled.push(unless_cancelled);
+            self.lapsed_by.push(lapsed_by.map(Timestamp::micros));
         }
     }
 }
@@ -192,7 +207,15 @@ async fn take_running(
             .bind(keys.unless_cancelled.clone())
     };
     if !leaving.places.is_empty() {
-        let rows = bind(LEAVE_RUNNING, &leaving).fetch_all(&mut *connection).await?;
+        if leaving.lapsed_by.iter().any(Option::is_some) {
+            sqlx::query(HOLD_WORKERS)
+                .bind(&leaving.tenants)
+                .bind(&leaving.jobs)
+                .execute(&mut *connection)
+                .await?;
+        }
+        let query = bind(LEAVE_RUNNING, &leaving).bind(leaving.lapsed_by.clone());
+        let rows = query.fetch_all(&mut *connection).await?;
         keep(found, &rows)?;
     }
     if !staying.places.is_empty() {

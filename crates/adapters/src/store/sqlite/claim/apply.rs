@@ -69,7 +69,7 @@ fn start(wish: &Wish, holder: Holder, job: &Picked, charged_us: i64) -> RunningR
         kind_id: job.job.kind_id,
         priority: job.job.priority,
         due_at: job.due_at,
-        started_at: request.now.micros(),
+        started_at: request.now.micros().max(job.due_at),
         worker_id: holder.id,
         token: LeaseToken::new(u16::try_from(attempt).unwrap_or_default(), request.nonce).0,
         lease_until: request.lease_until.map(Timestamp::micros),
@@ -110,7 +110,7 @@ fn claimed(
         counters,
         retry_policy: spec.retry_policy,
         due: Timestamp::from_micros(running.due_at),
-        started_at: wish.request.now,
+        started_at: Timestamp::from_micros(running.started_at),
         charged_us: running.charged_us,
         cancel: None,
     };

@@ -38,6 +38,7 @@ pub(super) struct Held {
     pub(super) cost_us: Option<i64>,
     token: i64,
     cancelled: bool,
+    lease_until: i64,
 }
 
 impl Place {
@@ -45,11 +46,13 @@ impl Place {
     /// last entry says so: only a claim, a commit and a report of progress make
     /// one, and promotion is no change.
     pub(super) fn allows(&self, guard: &Guard) -> bool {
-        match (*guard, &self.lease) {
-            (Guard::Lease { token, unless_cancelled }, Some(held)) => {
-                held.token == token.0 && !(unless_cancelled && held.cancelled)
+        match (*guard, guard.of_running(), &self.lease) {
+            (_, Some((token, unless_cancelled, lapsed_by)), Some(held)) => {
+                held.token == token.0
+                    && !(unless_cancelled && held.cancelled)
+                    && lapsed_by.is_none_or(|by| held.lease_until <= by.micros())
             }
-            (Guard::Version { state, seq }, None) => {
+            (Guard::Version { state, seq }, _, None) => {
                 let due_soon = |state| matches!(state, JobState::Scheduled | JobState::Pending);
                 i64::from(self.seq) == i64::from(seq)
                     && (self.state == state || (due_soon(self.state) && due_soon(state)))
@@ -68,7 +71,7 @@ pub(super) async fn find(
     for change in changes {
         let key = (change.tenant.0, change.job.0);
         match change.guard {
-            Guard::Lease { .. } => leased.push(key),
+            Guard::Lease { .. } | Guard::Lapsed { .. } => leased.push(key),
             Guard::Version { .. } => standing.push(key),
         }
     }
@@ -126,12 +129,14 @@ fn held(row: &SqliteRow) -> Result<Held, Fault> {
         cost_us: row.try_get(15)?,
         token: row.try_get(16)?,
         cancelled: row.try_get(17)?,
+        lease_until: row.try_get(18)?,
     })
 }
 
 const LEASED: &str = "select r.tenant_id, r.job_id, 3, r.seq, r.lane_id, l.queue_id, r.kind_id, r.priority, \
       r.worker_id, r.started_seq, r.charged_us, l.weight, l.tenant_slot, l.queue_slot, \
-      q.max_running is not null, c.cost_us, r.token, r.cancel_at is not null \
+      q.max_running is not null, c.cost_us, r.token, r.cancel_at is not null, \
+      coalesce(r.lease_until, (select w.lease_until from worker w where w.id = r.worker_id), 0) \
     from jsonb_each(?1) e \
     cross join running r on r.tenant_id = e.value->>'$[0]' and r.job_id = unhex(e.value->>'$[1]', '-') \
     cross join lane l on l.id = r.lane_id \
