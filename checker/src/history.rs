@@ -35,6 +35,10 @@ pub struct Run {
     pub lease_us: i64,
     /// How long after its end a lease may stand before it is taken back.
     pub reap_bound_us: i64,
+    /// How far stamps may be beside each other, because they were made by the
+    /// clocks of several processes.
+    #[serde(default)]
+    pub clock_slack_us: i64,
     /// When the run ended.
     pub ended_at: i64,
     /// Whether the faults were healed and the engine was given the time to
@@ -49,6 +53,7 @@ impl Default for Run {
         Self {
             lease_us: 30_000_000,
             reap_bound_us: 5_000_000,
+            clock_slack_us: 0,
             ended_at: i64::MAX,
             settled: false,
             effects_complete: false,
@@ -300,10 +305,8 @@ pub enum Fault {
         /// Until when.
         to: i64,
     },
-    /// A worker was dead, frozen or cut off.
-    Gone {
-        /// Which worker.
-        worker: String,
+    /// No engine process was in a state to do its duty.
+    NoEngine {
         /// Since when.
         from: i64,
         /// Until when.

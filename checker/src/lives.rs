@@ -110,8 +110,14 @@ impl<'a> Lives<'a> {
         if own.by_worker { known.next_back() } else { known.max() }
     }
 
+    /// How far stamps may be beside each other.
+    pub const fn slack(&self) -> i64 {
+        self.history.run.clock_slack_us
+    }
+
     /// How much longer than usual recovery may take from `from` to `to`: an
-    /// outage in that time, with one lease of grace after it.
+    /// outage in that time, with one lease of grace after it, and the time in
+    /// which there was no engine.
     pub fn outages_within(&self, from: i64, to: i64) -> i64 {
         let grace = self.history.run.lease_us;
         let longer = self.history.faults.iter().map(|fault| match fault {
@@ -119,7 +125,10 @@ impl<'a> Lives<'a> {
                 let overlap = (ended + grace).min(to) - (*began).max(from);
                 overlap.max(0)
             }
-            Fault::Gone { .. } => 0,
+            Fault::NoEngine { from: began, to: ended } => {
+                let overlap = (*ended).min(to) - (*began).max(from);
+                overlap.max(0)
+            }
         });
         longer.sum()
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Found;
 use crate::Lives;
-use crate::history::{JobRow, Known, Op};
+use crate::history::{Call, JobRow, Known, Op};
 use crate::table;
 
 pub(super) fn acknowledged_jobs_exist(lives: &Lives<'_>, found: &mut Found) {
@@ -45,26 +45,40 @@ fn may_wait(lives: &Lives<'_>, row: &JobRow) -> bool {
         || (row.state != table::RUNNING && held(lives, row))
 }
 
-/// Whether the last that was set of the job's queue or tenant may hold it.
+/// How long after its caller gave up a call may still be carried out.
+const LATEST: i64 = 60_000_000;
+
+/// Whether something that was set, and not certainly set otherwise later, may
+/// hold the job.
 fn held(lives: &Lives<'_>, row: &JobRow) -> bool {
-    let mut queue_held = false;
-    let mut tenant_held = false;
-    for call in lives.history.calls.iter().filter(|call| call.known != Known::Fail) {
-        let certain = call.known == Known::Ok;
-        match &call.op {
-            Op::SetQueue { queue, max_running, paused, paused_until, .. } if *queue == row.queue => {
-                let over = paused_until.is_some_and(|until| until <= lives.history.run.ended_at);
-                let holds = (*paused && !over) || *max_running == Some(0);
-                queue_held = holds || (queue_held && !certain);
-            }
-            Op::SetTenant { tenant, max_running, paused } if *tenant == row.tenant => {
-                let holds = *paused || *max_running == Some(0);
-                tenant_held = holds || (tenant_held && !certain);
-            }
-            _ => {}
+    let calls = || lives.history.calls.iter().filter(|call| call.known != Known::Fail);
+    let holding = calls().filter(|call| holds(&call.op, row, lives.history.run.ended_at) == Some(true));
+    holding.into_iter().any(|hold| {
+        let over =
+            if hold.known == Known::Ok { hold.returned_at } else { hold.returned_at.saturating_add(LATEST) };
+        let ended = |call: &Call| {
+            call.known == Known::Ok
+                && call.invoked_at >= over
+                && holds(&call.op, row, lives.history.run.ended_at) == Some(false)
+                && std::mem::discriminant(&call.op) == std::mem::discriminant(&hold.op)
+        };
+        !calls().any(ended)
+    })
+}
+
+/// Whether a setting of the job's queue or tenant holds it; none if it is about
+/// something else.
+fn holds(op: &Op, row: &JobRow, at: i64) -> Option<bool> {
+    match op {
+        Op::SetQueue { queue, max_running, paused, paused_until, .. } if *queue == row.queue => {
+            let over = paused_until.is_some_and(|until| until <= at);
+            Some((*paused && !over) || *max_running == Some(0))
         }
+        Op::SetTenant { tenant, max_running, paused } if *tenant == row.tenant => {
+            Some(*paused || *max_running == Some(0))
+        }
+        _ => None,
     }
-    queue_held || tenant_held
 }
 
 pub(super) fn jobs_were_submitted(lives: &Lives<'_>, found: &mut Found) {

@@ -13,11 +13,13 @@ pub(super) fn holds(lives: &Lives<'_>, found: &mut Found) {
             Op::Settle { job, token, outcome, then } => {
                 let Some(attempt) = named(lives, job, token, found) else { continue };
                 *accepted.entry((job, token)).or_default() += 1;
-                settled_as_told(call, attempt, outcome, then.as_deref(), found);
+                settled_as_told(attempt, outcome, then.as_deref(), found);
+                written_in_time(call, attempt, lives.slack(), found);
             }
             Op::Extend { job, token } => {
                 let Some(attempt) = named(lives, job, token, found) else { continue };
-                if let Some(ended) = attempt.ended_at.filter(|ended| *ended < call.invoked_at) {
+                if let Some(ended) = attempt.ended_at.filter(|ended| *ended < call.invoked_at - lives.slack())
+                {
                     found.add(format!(
                         "attempt {} of {job} ended at {ended}, and its lease was extended at {}",
                         attempt.number, call.invoked_at
@@ -43,19 +45,13 @@ fn named<'a>(lives: &Lives<'a>, job: &str, token: &str, found: &mut Found) -> Op
     attempt
 }
 
-fn settled_as_told(call: &Call, attempt: &AttemptRow, outcome: &str, then: Option<&str>, found: &mut Found) {
+fn settled_as_told(attempt: &AttemptRow, outcome: &str, then: Option<&str>, found: &mut Found) {
     let AttemptRow { job, number, .. } = attempt;
     match (attempt.ended_at, &attempt.outcome) {
-        (Some(ended), Some(written)) => {
+        (Some(_), Some(written)) => {
             if written != outcome {
                 found.add(format!(
                     "attempt {number} of {job} was accepted as {outcome} and stands as {written}"
-                ));
-            }
-            if ended < call.invoked_at || ended > call.returned_at {
-                found.add(format!(
-                    "attempt {number} of {job} ended at {ended}, outside of the report from {} to {}",
-                    call.invoked_at, call.returned_at
                 ));
             }
         }
@@ -66,5 +62,16 @@ fn settled_as_told(call: &Call, attempt: &AttemptRow, outcome: &str, then: Optio
     {
         found
             .add(format!("after attempt {number} of {job} its worker was told {told}, and it was {written}"));
+    }
+}
+
+/// What was accepted was written while it was asked for.
+fn written_in_time(call: &Call, attempt: &AttemptRow, slack: i64, found: &mut Found) {
+    let Some(ended) = attempt.ended_at else { return };
+    if ended < call.invoked_at - slack || ended > call.returned_at + slack {
+        found.add(format!(
+            "attempt {} of {} ended at {ended}, outside of the report from {} to {}",
+            attempt.number, attempt.job, call.invoked_at, call.returned_at
+        ));
     }
 }

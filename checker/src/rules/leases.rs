@@ -1,5 +1,7 @@
 //! C6: a job never has two live leases.
 
+use std::collections::BTreeMap;
+
 use super::Found;
 use crate::Lives;
 use crate::history::LeaseRow;
@@ -13,7 +15,7 @@ pub(super) fn do_not_overlap(lives: &Lives<'_>, found: &mut Found) {
                     "attempt {} of {} has not ended, and attempt {} has begun",
                     first.number, row.job, second.number
                 )),
-                Some(ended) if second.started_at < ended => found.add(format!(
+                Some(ended) if second.started_at < ended - lives.slack() => found.add(format!(
                     "attempt {} of {} began at {}, before attempt {} ended at {ended}",
                     second.number, row.job, second.started_at, first.number
                 )),
@@ -32,7 +34,9 @@ pub(super) fn do_not_overlap(lives: &Lives<'_>, found: &mut Found) {
             else {
                 continue;
             };
-            if let Some(until) = lives.lease_end(attempt, ended).filter(|until| *until > ended) {
+            if let Some(until) =
+                lives.lease_end(attempt, ended - lives.slack()).filter(|until| *until > ended + lives.slack())
+            {
                 found.add(format!(
                     "the lease of attempt {} of {} was taken back at {ended} and lasted until {until}",
                     attempt.number, row.job
@@ -41,6 +45,7 @@ pub(super) fn do_not_overlap(lives: &Lives<'_>, found: &mut Found) {
         }
     }
     grants_are_attempts(lives, found);
+    one_grant_at_a_time(lives, found);
 }
 
 /// The order of tokens.
@@ -59,6 +64,29 @@ fn grants_are_attempts(lives: &Lives<'_>, found: &mut Found) {
             1 if same.clone().all(|attempt| attempt.worker == *worker) => {}
             1 => found.add(format!("{worker} was given {job} under {token}, the token of another worker")),
             _ => found.add(format!("{token} is the token of more than one attempt of {job}")),
+        }
+    }
+}
+
+/// In the order of the commits, where the ends are known too.
+fn one_grant_at_a_time(lives: &Lives<'_>, found: &mut Found) {
+    let ends_are_known = lives.history.leases.iter().any(|lease| matches!(lease, LeaseRow::End { .. }));
+    let mut open: BTreeMap<&str, &str> = BTreeMap::new();
+    for lease in lives.history.leases.iter().filter(|_| ends_are_known) {
+        match lease {
+            LeaseRow::Grant { at, job, token, .. } => {
+                if let Some(other) = open.insert(job, token) {
+                    found.add(format!(
+                        "{job} was given out under {token} at {at} while {other} had not ended"
+                    ));
+                }
+            }
+            LeaseRow::End { job, token, .. } => {
+                if open.get(job.as_str()) == Some(&token.as_str()) {
+                    open.remove(job.as_str());
+                }
+            }
+            LeaseRow::Extend { .. } | LeaseRow::Beat { .. } => {}
         }
     }
 }

@@ -70,21 +70,32 @@ fn turns<'a>(lives: &Lives<'a>) -> Vec<Turn<'a>> {
     turns
 }
 
+/// How long after its caller gave up a call may still be carried out.
+const LATEST: i64 = 60_000_000;
+
 /// Certain settings: from the answer of a call until the next one of the same
-/// thing is sent, and nothing after one of unknown outcome until the next answer.
+/// thing is sent. Where calls overlap, or the outcome of one is unknown, nothing
+/// is certain until a later one is answered.
 fn spans<'a, T>(
     calls: &'a [Call],
     pick: impl Fn(&'a Op) -> Option<(&'a str, T)>,
 ) -> BTreeMap<&'a str, Vec<Span<T>>> {
     let mut spans: BTreeMap<&str, Vec<Span<T>>> = BTreeMap::new();
-    for call in calls.iter().filter(|call| call.known != Known::Fail) {
+    let mut unclear: BTreeMap<&str, i64> = BTreeMap::new();
+    let mut ordered: Vec<_> = calls.iter().filter(|call| call.known != Known::Fail).collect();
+    ordered.sort_by_key(|call| call.invoked_at);
+    for call in ordered {
         let Some((name, set)) = pick(&call.op) else { continue };
         let of = spans.entry(name).or_default();
         if let Some(last) = of.last_mut() {
             last.to = last.to.min(call.invoked_at);
         }
-        let to = if call.known == Known::Ok { i64::MAX } else { i64::MIN };
-        of.push(Span { from: call.returned_at, to, set });
+        let unclear = unclear.entry(name).or_insert(i64::MIN);
+        if call.known == Known::Ok && *unclear < call.invoked_at {
+            of.push(Span { from: call.returned_at, to: i64::MAX, set });
+        }
+        let over = if call.known == Known::Ok { call.returned_at } else { call.returned_at + LATEST };
+        *unclear = (*unclear).max(over);
     }
     spans
 }
@@ -139,7 +150,7 @@ pub(super) fn caps_hold(lives: &Lives<'_>, found: &mut Found) {
             over(format!("queue {queue}"), all, set.max_running);
             let own = running.iter().filter(|(of, other, ..)| other == queue && of == tenant).count();
             over(format!("{tenant} in queue {queue}"), own, set.per_tenant);
-            if set.held_until.is_some_and(|until| turn.at < until) {
+            if set.held_until.is_some_and(|until| turn.at < until - lives.slack()) {
                 over(format!("queue {queue}, which is held,"), 1, Some(0));
             }
         }
@@ -154,18 +165,32 @@ pub(super) fn caps_hold(lives: &Lives<'_>, found: &mut Found) {
 }
 
 pub(super) fn rates_hold(lives: &Lives<'_>, found: &mut Found) {
+    let starts = starts(lives);
     for (queue, spans) in queue_spans(&lives.history.calls) {
         for span in &spans {
             let Some(rate) = span.set.rate else { continue };
-            let of_queue = |turn: &&Turn<'_>| turn.start && turn.row.queue == queue && span.covers(turn.at);
-            let all = turns(lives);
-            rate_holds(queue, rate, all.iter().filter(of_queue).map(|turn| turn.at), found);
+            let starts = starts.get(queue).into_iter().flatten().copied().filter(|at| span.covers(*at));
+            rate_holds(queue, rate, lives.slack(), starts, found);
         }
     }
 }
 
+/// When attempts began in each queue, as they are stamped and told: two claims may
+/// reach the database closer together than they were made, one of them after a
+/// long way, and their jobs still began as far apart as their stamps say.
+fn starts<'a>(lives: &Lives<'a>) -> BTreeMap<&'a str, Vec<i64>> {
+    let mut starts: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
+    for (row, life) in lives.existing() {
+        starts.entry(&row.queue).or_default().extend(life.attempts.iter().map(|it| it.started_at));
+    }
+    for times in starts.values_mut() {
+        times.sort_unstable();
+    }
+    starts
+}
+
 /// A bucket that is full at first: in millionths of a start, in whole numbers.
-fn rate_holds(queue: &str, rate: Rate, starts: impl Iterator<Item = i64>, found: &mut Found) {
+fn rate_holds(queue: &str, rate: Rate, slack: i64, starts: impl Iterator<Item = i64>, found: &mut Found) {
     let most = i128::from(rate.limit) * i128::from(rate.period_us.max(1));
     let one = i128::from(rate.period_us.max(1));
     let (mut saved, mut last) = (most, None);
@@ -173,8 +198,10 @@ fn rate_holds(queue: &str, rate: Rate, starts: impl Iterator<Item = i64>, found:
         let passed = last.map_or(0, |last: i64| (at - last).max(0));
         saved = (saved + i128::from(passed) * i128::from(rate.limit)).min(most) - one;
         last = Some(at.max(last.unwrap_or(at)));
-        // The engine counts in millionths of a start, so a millionth may be missing.
-        if saved < -(one / 1_000_000 + 1) {
+        // The engine counts in millionths of a start, so a millionth may be missing;
+        // and what a clock is ahead is saved up once.
+        let missing = one / 1_000_000 + 1 + i128::from(slack) * i128::from(rate.limit);
+        if saved < -missing {
             found.add(format!(
                 "queue {queue} may start {} in {} us, and a start at {at} was too many",
                 rate.limit, rate.period_us

@@ -21,9 +21,9 @@ pub(super) fn is_bounded(lives: &Lives<'_>, found: &mut Found) {
 /// No attempt outlives its lease for longer than the bound.
 fn in_time(lives: &Lives<'_>, row: &JobRow, attempt: &AttemptRow, ended: i64, found: &mut Found) {
     let run = &lives.history.run;
-    let Some(until) = lives.lease_end(attempt, ended) else { return };
+    let Some(until) = lives.lease_end(attempt, ended.saturating_add(lives.slack())) else { return };
     let late = ended.saturating_sub(until);
-    let allowed = run.reap_bound_us + lives.outages_within(until, ended);
+    let allowed = run.reap_bound_us + run.clock_slack_us + lives.outages_within(until, ended);
     if late > allowed {
         let how = attempt.outcome.as_deref().unwrap_or("still running");
         found.add(format!(
@@ -41,7 +41,7 @@ fn not_in_grace(lives: &Lives<'_>, row: &JobRow, attempt: &AttemptRow, ended: i6
         let Fault::Outage { from, to } = fault else { continue };
         // A short outage is not felt by leases that are extended in time.
         let felt = to - from > lease_us / 2;
-        if felt && attempt.started_at < *to && ended >= *to && ended < to + lease_us {
+        if felt && attempt.started_at < *to && ended >= *to && ended < to + lease_us - lives.slack() {
             found.add(format!(
                 "attempt {} of {} was taken back at {ended}, in the grace after the outage that ended at {to}",
                 attempt.number, row.job

@@ -16,7 +16,7 @@ pub(super) fn saw_what_is_told(lives: &Lives<'_>, found: &mut Found) {
             if !seen.insert(effect.attempt) {
                 found.add(format!("attempt {} of {} ran more than once", effect.attempt, row.job));
             }
-            under_its_lease(row, life, effect, found);
+            under_its_lease(row, life, effect, lives.slack(), found);
         }
         overlaps_are_told(row, life, found);
         if lives.history.run.effects_complete {
@@ -29,14 +29,14 @@ pub(super) fn saw_what_is_told(lives: &Lives<'_>, found: &mut Found) {
     }
 }
 
-fn under_its_lease(row: &JobRow, life: &Life<'_>, effect: &Effect, found: &mut Found) {
+fn under_its_lease(row: &JobRow, life: &Life<'_>, effect: &Effect, slack: i64, found: &mut Found) {
     let attempt = life.attempts.iter().find(|attempt| attempt.number == effect.attempt);
     match attempt {
         None => found.add(format!("{} ran as attempt {}, which does not exist", row.job, effect.attempt)),
         Some(attempt) if attempt.token != effect.token => {
             found.add(format!("attempt {} of {} ran under another token", effect.attempt, row.job));
         }
-        Some(attempt) if effect.began_at < attempt.started_at => {
+        Some(attempt) if effect.began_at < attempt.started_at - slack => {
             found.add(format!("attempt {} of {} ran before it was claimed", effect.attempt, row.job));
         }
         Some(_) => {}

@@ -18,7 +18,7 @@ fn not_before_due(lives: &Lives<'_>, row: &JobRow, life: &Life<'_>, found: &mut 
     let mut due = lives.asked_run_at(&row.marker);
     for event in &life.events {
         if event.kind == "started" {
-            if let Some(due) = due.filter(|due| event.at < *due) {
+            if let Some(due) = due.filter(|due| event.at < *due - lives.slack()) {
                 found.add(format!("{} was to run at {due} and started at {}", row.job, event.at));
             }
         } else if let Some(moved) = event.due {
@@ -61,7 +61,8 @@ fn cancels_are_written(lives: &Lives<'_>, found: &mut Found) {
         let Op::Cancel { job } = &call.op else { continue };
         let Some(life) = lives.jobs.get(job.as_str()) else { continue };
         let told = life.events.iter().any(|event| {
-            (event.kind == "cancelled" || event.kind == "cancel_requested") && event.at <= call.returned_at
+            (event.kind == "cancelled" || event.kind == "cancel_requested")
+                && event.at <= call.returned_at + lives.slack()
         });
         if !told {
             found.add(format!(

@@ -198,11 +198,9 @@ pub(crate) const ALL: &[Corruption] = &[
     ("C12", "a rate that was no rate", |history| set_rate(history, 1)),
     ("C12", "seven starts where five were saved up", |history| set_rate(history, 3)),
     ("C12", "a burst within one instant", |history| {
-        for lease in &mut history.leases {
-            if let LeaseRow::Grant { at, job, .. } = lease
-                && (job == "j2" || job == "j1")
-            {
-                *at = 2 * S;
+        for attempt in &mut history.attempts {
+            if attempt.job == "j2" || attempt.job == "j1" {
+                attempt.started_at = 2 * S;
             }
         }
     }),
