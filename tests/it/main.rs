@@ -7,6 +7,8 @@ mod contract_memory;
 mod docs;
 mod e2e;
 mod harness;
+mod interleavings;
 mod postgres;
+mod simulation;
 mod sqlite;
 mod tidy;
