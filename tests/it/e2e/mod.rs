@@ -8,6 +8,7 @@ mod configuration;
 mod crash;
 mod drain;
 mod execution;
+mod faults;
 mod hostile;
 mod idempotency;
 mod insight;
