@@ -32,7 +32,7 @@ async fn a_pulse_does_what_is_due() -> Result<()> {
         let (status, body) = api.post("/v1/pulse", &json!({ "max_jobs": max_jobs })).await?;
         ensure!(status.is_success(), "{status}: {body}");
         ensure!(body["jobs"].as_u64() <= Some(max_jobs), "{body}");
-        Ok(body)
+        anyhow::Ok(body)
     };
     eventually("pulses run what the clock and the jobs make", async || {
         pulse(1).await?;
