@@ -99,6 +99,13 @@ fn with_database(server: &str, name: &str) -> Result<String> {
     Ok(format!("{}/{name}{query}", &rest[..path]))
 }
 
+/// Everything that a database holds, as SQL.
+pub fn dump(url: &str) -> Result<String> {
+    let output = cluster::program("pg_dump")?.args(["--inserts", "--dbname", url]).output()?;
+    anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,11 +122,4 @@ mod tests {
     fn names_differ() {
         assert_ne!(next_name(), next_name());
     }
-}
-
-/// Everything that a database holds, as SQL.
-pub fn dump(url: &str) -> Result<String> {
-    let output = cluster::program("pg_dump")?.args(["--inserts", "--dbname", url]).output()?;
-    anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -6,7 +6,7 @@ use taskflow_domain::Timestamp;
 
 use super::Api;
 
-fn manual(actions: Value) -> Value {
+fn manual(actions: &Value) -> Value {
     json!({ "name": "by-hand", "trigger": { "type": "manual" }, "actions": actions })
 }
 
@@ -103,13 +103,13 @@ async fn every_fault_of_a_rule_is_told_at_once() {
         assert!(pointers.iter().any(|pointer| pointer == expected), "{expected} is not among {pointers:?}");
     }
     // A typo is told together with what the rest of the rule has wrong.
-    let mut typo = manual(json!([{ "kind": "k", "payload": { "x": "${evnt.a}" } }]));
+    let mut typo = manual(&json!([{ "kind": "k", "payload": { "x": "${evnt.a}" } }]));
     typo["enabeld"] = json!(true);
     assert_eq!(told(typo).await, ["#/actions/0/payload/x", "#/enabeld"]);
     let never =
         json!({ "name": "n", "trigger": { "type": "cron", "expression": "0 0 30 2 *" }, "actions": [] });
     assert_eq!(told(never).await, ["#/actions", "#/trigger/expression"]);
-    assert_eq!(told(manual(json!(vec![json!({ "kind": "k" }); 51]))).await, ["#/actions"]);
+    assert_eq!(told(manual(&json!(vec![json!({ "kind": "k" }); 51]))).await, ["#/actions"]);
     let nothing = told(json!({})).await;
     assert_eq!(nothing, ["#/actions", "#/name", "#/trigger"]);
     let event = json!({ "name": "n", "trigger": { "type": "event", "event": "job.started" }, "actions": [{ "kind": "k" }] });
@@ -227,7 +227,7 @@ async fn a_schedule_is_previewed_with_the_changes_of_the_clocks() {
     );
     assert_eq!(api.get(&path).await.expect(200)["items"].as_array().unwrap().len(), 10);
     assert_eq!(api.get(&format!("{path}?count=0&from=x")).await.problem(422).1, ["#/from", "#/count"]);
-    let hand = api.rule(manual(json!([{ "kind": "k" }]))).await;
+    let hand = api.rule(manual(&json!([{ "kind": "k" }]))).await;
     let refused = api.get(&format!("/v1/automation-rules/{hand}/schedule")).await;
     assert_eq!(refused.problem(409).0, "wrong_trigger");
 }

@@ -35,7 +35,7 @@ impl Store {
     }
 
     /// Everything that the database holds, as far as it can be read as text.
-    pub(super) async fn dump(&self) -> Result<String> {
+    pub(super) fn dump(&self) -> Result<String> {
         match self {
             Self::Sqlite(directory) => {
                 let mut text = String::new();

@@ -49,6 +49,17 @@ async fn answers(holders: &[&Holder], job: &str, rule: &str) -> Result<String> {
     Ok(heard)
 }
 
+/// A rule with a secret, and a delivery that lacks its signature.
+async fn hook(key: &Holder) -> Result<String> {
+    let rule = json!({
+        "name": "hook", "actions": [{"kind": "k"}],
+        "trigger": {"type": "webhook", "key": "canary-hook", "signature": {"scheme": "standard", "secret": WEBHOOK}},
+    });
+    let rule = key.did(Method::POST, "/v1/automation-rules", rule).await?;
+    key.send(Method::POST, "/v1/events/webhook/canary-hook", Some(&json!({}))).await?;
+    Ok(rule["id"].as_str().context("an id")?.to_owned())
+}
+
 async fn no_secret_is_found_anywhere(store: Store) -> Result<()> {
     let target = Target::start().await?;
     let launch = keyed(store.launch("up"))
@@ -75,13 +86,7 @@ async fn no_secret_is_found_anywhere(store: Store) -> Result<()> {
         shown["state"] == "SUCCEEDED"
     })
     .await?;
-    let rule = json!({
-        "name": "hook", "actions": [{"kind": "k"}],
-        "trigger": {"type": "webhook", "key": "canary-hook", "signature": {"scheme": "standard", "secret": WEBHOOK}},
-    });
-    let rule = key.did(Method::POST, "/v1/automation-rules", rule).await?;
-    let rule = rule["id"].as_str().context("an id")?.to_owned();
-    key.send(Method::POST, "/v1/events/webhook/canary-hook", Some(&json!({}))).await?;
+    let rule = hook(&key).await?;
     // Half a key in the wrong place, as people paste them.
     let misplaced = format!("/v1/jobs?cursor={}", key.key);
     key.send(Method::GET, &misplaced, None).await?;
@@ -98,7 +103,7 @@ async fn no_secret_is_found_anywhere(store: Store) -> Result<()> {
         ("a password", PASSWORD.to_owned()),
         ("the key of secrets", "Y2FuYXJ5LXNlY3JldHMta2V5".to_owned()),
     ];
-    let dump = store.dump().await?;
+    let dump = store.dump()?;
     assert!(
         dump.contains("call") && log.contains("request") && heard.contains(&job),
         "the search sees something"

@@ -6,6 +6,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 use sha2::Sha256;
+use taskflow_tests::hex;
 use taskflow_tests::process::{self, Process, eventually};
 
 use super::api::{Api, Store};
@@ -94,12 +95,10 @@ async fn every_trigger_makes_its_jobs(store: Store) -> Result<()> {
 
 fn code(secret: &[u8], parts: &[&[u8]]) -> Result<Vec<u8>> {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret).context("any key is one")?;
-    parts.iter().for_each(|part| mac.update(part));
+    for part in parts {
+        mac.update(part);
+    }
     Ok(mac.finalize().into_bytes().to_vec())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 async fn hook(api: &Api, process: &Process, scheme: &str, secret: &str) -> Result<(Value, String)> {

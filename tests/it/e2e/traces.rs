@@ -14,6 +14,7 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 use serde_json::json;
+use taskflow_tests::hex;
 use taskflow_tests::process::{Launch, Process, Signal, client, eventually};
 
 /// A collector, and a target that remembers how it was called.
@@ -65,10 +66,6 @@ fn attribute(span: &Span, key: &str) -> Option<String> {
         Value::IntValue(number) => Some(number.to_string()),
         _ => None,
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 async fn submit(process: &Process, trace: &str, job: serde_json::Value) -> Result<String> {

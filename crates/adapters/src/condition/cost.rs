@@ -46,7 +46,7 @@ pub(super) fn is_spent() -> bool {
 
 fn pay(price: u64) -> Result<(), ExecutionError> {
     if let Some(left) = LEFT.get().checked_sub(price) {
-        LEFT.set(left)
+        LEFT.set(left);
     } else {
         LEFT.set(0);
         SPENT.set(true);
