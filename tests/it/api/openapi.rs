@@ -86,6 +86,7 @@ async fn every_example_of_a_request_is_accepted() {
             api.job(json!({ "kind": "k" })).await
         };
         api.put("/v1/admin/queues/mail", json!({})).await.expect(200);
+        api.post("/v1/admin/queues/mail/resume", json!({})).await.expect(200);
         let path = path.replace("{id}", &id).replace("{name}", "mail").replace("{slug}", "acme");
         let method: Method = method.to_uppercase().parse().unwrap();
         let reply = api.raw(method, &path, example.to_string()).await;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
-use taskflow_application::ports::{HeldLease, JobFilter, Page, Stores};
+use taskflow_application::ports::{HeldLease, JobFilter, Page, QueueDepth, Stores};
 use taskflow_domain::{JobState, Lease};
 
 use super::resolve::{Command, World};
@@ -78,7 +78,10 @@ pub(super) async fn observe(stores: &Stores, world: &World) -> Result<Vec<String
         sights.push(counts);
     }
     sights.push(format!("{:#?}", stores.queues.list().await?));
-    sights.push(format!("{:#?}", stores.queues.depths().await?));
+    // The lag is a gauge over the lanes that are awake, and stores wake them at
+    // moments of their own.
+    let depths = stores.queues.depths().await?.into_iter().map(|depth| QueueDepth { lag_us: 0, ..depth });
+    sights.push(format!("{:#?}", depths.collect::<Vec<_>>()));
     sights.push(format!("{:#?}", stores.jobs.leases(&world.jobs).await?));
     Ok(sights)
 }

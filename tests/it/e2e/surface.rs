@@ -17,11 +17,11 @@ async fn metrics_follow_a_job_and_have_no_unknown_names() -> Result<()> {
     let url = format!("{}/metrics", process.url);
     let text = client()?.get(url).send().await?.text().await?;
     for line in [
-        "taskflow_jobs_created_total 1",
-        "taskflow_attempts_started_total 3",
-        "taskflow_attempts_finished_total{outcome=\"FAILED\"} 2",
-        "taskflow_jobs_finished_total{state=\"SUCCEEDED\"} 1",
-        "taskflow_retries_total 2",
+        "taskflow_jobs_created_total{queue=\"default\"} 1",
+        "taskflow_attempts_started_total{queue=\"default\"} 3",
+        "taskflow_attempts_finished_total{queue=\"default\",outcome=\"FAILED\"} 2",
+        "taskflow_jobs_finished_total{queue=\"default\",state=\"SUCCEEDED\"} 1",
+        "taskflow_retries_total{queue=\"default\"} 2",
         "taskflow_http_requests_total{method=\"POST\",route=\"/v1/jobs\",status=\"201\"} 1",
         "taskflow_database_up 1",
     ] {

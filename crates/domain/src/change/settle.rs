@@ -8,6 +8,9 @@ use crate::retry::RetryPolicy;
 use crate::state::JobState;
 use crate::time::Timestamp;
 
+/// Jobs that were lost twice in a row come back within this time, each at its own.
+const LOST_SPREAD_MS: f64 = 3_000.0;
+
 /// Where a job goes after an attempt.
 struct Next {
     standing: Standing,
@@ -96,7 +99,11 @@ fn next_place(lease: &Lease, verdict: &Verdict, at: Timestamp, random: f64) -> N
             } else if counters.spent >= lease.retry_policy.max_attempts {
                 ended(counters, JobState::Dead, Some("attempts_exhausted"))
             } else {
-                again(counters, 0, Delay::Retry)
+                // Jobs that were lost together once may be lost for the sake of one of
+                // them. The second time they come back apart, so that a job that kills
+                // its worker does not take the same others with it each time.
+                let spread_ms = if counters.lost > 1 { (random * LOST_SPREAD_MS) as u64 } else { 0 };
+                again(counters, spread_ms, Delay::Retry)
             }
         }
         _ if counters.spent >= lease.retry_policy.max_attempts => {

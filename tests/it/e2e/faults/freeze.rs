@@ -38,7 +38,7 @@ async fn a_frozen_worker_loses_what_it_held() -> Result<()> {
     frozen.signal(Signal::Cont)?;
     witness.open();
     api.0.in_state(&held, "SUCCEEDED").await?;
-    let history = trial.judge(Some(witness.effects())).await;
+    let history = trial.judge(Some(&witness)).await;
     drop((frozen, other));
     let history = history?;
     ensure!(outcomes(&history, &held) == ["LEASE_EXPIRED", "SUCCEEDED"], "{:?}", outcomes(&history, &held));

@@ -51,7 +51,7 @@ async fn bad_targets_harm_nobody_else(store: Store) -> Result<()> {
     }
     let after = resident_kib(process.id())?;
     ensure!(after < before + MORE_KIB, "from {before} to {after} KiB");
-    let history = trial.judge(Some(witness.effects())).await?;
+    let history = trial.judge(Some(&witness)).await?;
     let good = history.jobs.iter().filter(|job| job.state == "SUCCEEDED").count();
     ensure!(good >= GOOD, "{good} of {GOOD} good jobs succeeded");
     Ok(())

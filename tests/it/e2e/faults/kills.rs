@@ -73,7 +73,7 @@ async fn a_poison_job_spares_the_others(store: Store) -> Result<()> {
     trial.ask_again(&api).await?;
     let dead = api.in_state(&poison, "DEAD").await?;
     ensure!(dead["state_reason"] == "poison", "{dead}");
-    let history = trial.judge(Some(witness.effects())).await?;
+    let history = trial.judge(Some(&witness)).await?;
     ensure!(outcomes(&history, &poison) == ["LEASE_EXPIRED"; 3], "{:?}", outcomes(&history, &poison));
     let good = history.jobs.iter().filter(|job| job.state == "SUCCEEDED").count();
     ensure!(good == GOOD, "{good} of {GOOD} good jobs succeeded");

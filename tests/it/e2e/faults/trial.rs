@@ -11,7 +11,7 @@ use taskflow_adapters::store::postgres::{PostgresOptions, PostgresStore};
 use taskflow_adapters::store::sqlite::{SqliteOptions, SqliteStore};
 use taskflow_adapters::system::SystemClock;
 use taskflow_application::ports::{Clock as _, Stores};
-use taskflow_checker::history::{Call, Effect, Fault, Known, Op};
+use taskflow_checker::history::{Call, Fault, Known, Op};
 use taskflow_checker::{History, judge};
 use taskflow_domain::{JobState, TenantSlug};
 use taskflow_tests::process::{Launch, Process, eventually};
@@ -19,6 +19,7 @@ use taskflow_tests::sim::tables::{all_jobs, collect};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::witness::Witness;
 use crate::e2e::api::{Api, Store, id_of};
 
 /// How far the stamps of two processes of one machine may be beside each other.
@@ -181,9 +182,9 @@ impl Trial {
         self.history().faults.push(Fault::NoEngine { from, to });
     }
 
-    /// Waits until everything has ended, and judges it. `effects`: what the
-    /// targets saw, if every job had one.
-    pub(super) async fn judge(&self, effects: Option<Vec<Effect>>) -> Result<History> {
+    /// Waits until everything has ended, and judges it. `witness`: what the
+    /// targets were, if every job had one.
+    pub(super) async fn judge(&self, witness: Option<&Witness>) -> Result<History> {
         let stores = self.stores().await?;
         let tenant = stores.tenants.get(&TenantSlug::fallback()).await?.context("a tenant")?.id;
         eventually("every job has ended", async || {
@@ -197,8 +198,8 @@ impl Trial {
         history.run.clock_slack_us = SLACK_US;
         history.run.ended_at = self.now();
         history.run.settled = true;
-        history.run.effects_complete = effects.is_some();
-        history.effects = effects.unwrap_or_default();
+        history.run.effects_complete = witness.is_some();
+        history.effects = witness.map(Witness::effects).unwrap_or_default();
         collect(&stores, &[TenantSlug::fallback()], &mut history).await?;
         let violations = judge(&history);
         let told: Vec<_> = violations.iter().take(10).map(ToString::to_string).collect();

@@ -12,11 +12,12 @@ use crate::store::error::Fault;
 use crate::store::row::JobRow;
 
 /// `open` closes the whole statement when a tenant among `$1` limits its
-/// backlog. Keys are claimed in order, so that two batches wait for each other
+/// backlog or is suspended. Keys are claimed in order, so that two batches wait for each other
 /// in one direction only.
 const WRITE: &str = "
 with open as materialized (
-    select not exists (select 1 from tenant where max_backlog is not null and id = any($1::int4[])) yes),
+    select not exists (
+        select 1 from tenant where (max_backlog is not null or suspended) and id = any($1::int4[])) yes),
 won as (
     insert into idempotency (tenant_id, key, job_id, fingerprint, created_at)
     select k.* from unnest($2::int4[], $3::text[], $4::uuid[], $5::bytea[], $6::int8[]) k
