@@ -17,9 +17,9 @@ use acts::Act;
 use stage::{Stage, Start};
 
 /// Orders that are tried of each triple.
-const TRIPLES: usize = 40;
+const TRIPLES: usize = 15;
 /// How often an operation that could go on is interrupted by the other one.
-const INTERRUPTIONS: usize = 2;
+const INTERRUPTIONS: usize = 1;
 /// No pair has more orders; one that had would hide what is not run.
 const MOST: usize = 1_000_000;
 
