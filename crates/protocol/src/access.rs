@@ -119,10 +119,10 @@ pub struct AuditEntry {
     #[schema(example = "the mail server is down")]
     pub reason: Option<String>,
     /// What it was like before, as far as it changed.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Option<Object>)]
     pub before: Option<serde_json::Value>,
     /// What it was like after.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Option<Object>)]
     pub after: Option<serde_json::Value>,
     /// In which request.
     #[schema(example = "6d1e4ed1f6f34f34")]
