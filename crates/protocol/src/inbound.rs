@@ -59,11 +59,14 @@ pub struct CloudEvent {
     /// `1.0`.
     pub specversion: String,
     /// Of one source, one id counts once.
+    #[schema(min_length = 1)]
     pub id: String,
     /// From where: a URI or a path.
+    #[schema(min_length = 1)]
     pub source: String,
     /// Its type.
     #[serde(rename = "type")]
+    #[schema(min_length = 1)]
     pub kind: String,
     /// `subject`, `time`, `datacontenttype`, `data` or `data_base64`, and extension attributes.
     #[serde(flatten)]

@@ -178,7 +178,7 @@ pub struct DrainRequest {
 #[schema(example = json!({"states": ["DEAD", "FAILED"], "older_than_ms": 86_400_000, "dry_run": true}))]
 pub struct PurgeRequest {
     /// In these states; all but RUNNING are possible.
-    #[schema(min_items = 1)]
+    #[schema(min_items = 1, max_items = 8)]
     pub states: Vec<JobState>,
     /// Only such that have been in their state for longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]

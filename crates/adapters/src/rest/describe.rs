@@ -343,14 +343,14 @@ problems!(
 problems!(
     /// Of submitting a job.
     SubmitProblems: &BODY,
-    &[Code::KeyInFlight, Code::UnknownParent, Code::Contended, Code::KeyReused, Code::BacklogFull, Code::QueueDraining]
+    &[Code::NotFound, Code::KeyInFlight, Code::UnknownParent, Code::Contended],
+    &[Code::KeyReused, Code::BacklogFull, Code::QueueDraining]
 );
 problems!(
     /// Of submitting many jobs.
     BatchProblems: &BODY,
+    &[Code::NotFound, Code::UnknownParent, Code::Contended],
     &[
-        Code::UnknownParent,
-        Code::Contended,
         Code::KeyReused,
         Code::DependenciesUnavailable,
         Code::BacklogFull,
@@ -364,7 +364,7 @@ problems!(
 );
 problems!(
     /// Of acting on many jobs, and of what workers ask and tell.
-    BulkProblems: &BODY
+    BulkProblems: &BODY, &[Code::NotFound]
 );
 problems!(
     /// Of setting something of one thing.
@@ -374,7 +374,7 @@ problems!(
 problems!(
     /// Of making a rule.
     RuleProblems: &BODY,
-    &[Code::Contended, Code::WebhookKeyTaken, Code::SecretsUnavailable]
+    &[Code::NotFound, Code::Contended, Code::WebhookKeyTaken, Code::SecretsUnavailable]
 );
 problems!(
     /// Of changing a rule, and of starting it.

@@ -150,6 +150,10 @@ fn structured(value: Value<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<
         let text = match member.shape() {
             Shape::Null => continue,
             Shape::Text(text) => text.into_owned(),
+            _ if TEXTS.contains(&&*name) => {
+                faults.at(&here, "must be a string");
+                continue;
+            }
             Shape::Bool(answer) => answer.to_string(),
             Shape::Number(number) => number.to_owned(),
             _ => {
@@ -168,6 +172,10 @@ fn structured(value: Value<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<
     let data = data.unwrap_or_else(Json::null);
     attributes.event(data, &mut |name, detail| faults.at(&path.key(name), detail))
 }
+
+/// Attributes of the standard itself are texts; those of extensions may be more.
+const TEXTS: &[&str] =
+    &["specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema"];
 
 /// The names of headers that problems speak of.
 const NAMED: &[(&str, &str)] = &[
