@@ -57,6 +57,7 @@ pub struct DeliveryList {
 }))]
 pub struct CloudEvent {
     /// `1.0`.
+    #[schema(pattern = "^1\\.0$", example = "1.0")]
     pub specversion: String,
     /// Of one source, one id counts once.
     #[schema(min_length = 1)]
