@@ -2,23 +2,37 @@
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait, async_trait};
 
-mod m20261121_000001_engine;
-mod m20261121_000002_automation;
-mod m20261121_000003_access;
-mod m20261121_000004_insight;
+mod script;
+
+use script::Script;
 
 /// All migrations, in order.
 #[derive(Debug)]
 pub struct Migrator;
 
+/// The scripts of a directory.
+macro_rules! script {
+    ($name:literal) => {
+        Box::new(Script {
+            name: $name,
+            postgres: include_str!(concat!("../", $name, "/postgres.sql")),
+            sqlite: include_str!(concat!("../", $name, "/sqlite.sql")),
+        })
+    };
+}
+
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         vec![
-            Box::new(m20261121_000001_engine::Migration),
-            Box::new(m20261121_000002_automation::Migration),
-            Box::new(m20261121_000003_access::Migration),
-            Box::new(m20261121_000004_insight::Migration),
+            // Tenants, queues, lanes, jobs and where they stand.
+            script!("m20261121_000001_engine"),
+            // Rules, what they fired, events and their outbox.
+            script!("m20261121_000002_automation"),
+            // Keys, the audit, and what else tells who may do what.
+            script!("m20261121_000003_access"),
+            // What operators look at: statistics, runners, queues that drain.
+            script!("m20261121_000004_insight"),
         ]
     }
 }

@@ -1,4 +1,4 @@
-//! The tables of the engine: tenants, queues, lanes, jobs and where they stand.
+//! A migration that is one script for each kind of database.
 #![expect(
     elided_lifetimes_in_paths,
     reason = "the trait is declared so, and naming the lifetime does not compile"
@@ -10,29 +10,35 @@ use sea_orm_migration::{
     sea_orm::{ConnectionTrait, DbBackend},
 };
 
-pub(crate) struct Migration;
+/// A migration that is one script for each kind of database.
+pub(crate) struct Script {
+    /// The name under which a database remembers it: that of its directory.
+    pub(crate) name: &'static str,
+    /// What PostgreSQL is told.
+    pub(crate) postgres: &'static str,
+    /// What SQLite is told.
+    pub(crate) sqlite: &'static str,
+}
 
-/// The name of the directory. The one that would be derived is that of the file,
-/// and every migration's file is called `mod`.
-impl MigrationName for Migration {
+impl MigrationName for Script {
     fn name(&self) -> &'static str {
-        "m20261121_000001_engine"
+        self.name
     }
 }
 
 #[async_trait::async_trait]
-impl MigrationTrait for Migration {
+impl MigrationTrait for Script {
     fn use_transaction(&self) -> Option<bool> {
         Some(true)
     }
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let connection = manager.get_connection();
-        let schema = match connection.get_database_backend() {
-            DbBackend::Sqlite => include_str!("sqlite.sql"),
-            _ => include_str!("postgres.sql"),
+        let script = match connection.get_database_backend() {
+            DbBackend::Sqlite => self.sqlite,
+            _ => self.postgres,
         };
-        connection.execute_unprepared(schema).await.map(|_| ())
+        connection.execute_unprepared(script).await.map(|_| ())
     }
 
     async fn down(&self, _: &SchemaManager) -> Result<(), DbErr> {
