@@ -28,11 +28,7 @@ const NAMES: &str = "\
 disk-full            the disk of SQLite, then of PostgreSQL, is full and has room again
 power-cut [cuts]     the power fails under SQLite, then under PostgreSQL
 backends [cycles]    PostgreSQL's sessions, one of its processes, all of it die
-cuts [step]          the connection is cut at every step-th byte of a submit
-weather [seconds]    the connection is reset, comes to a trickle, is late, falls silent
-wakeups              the listener dies, and notifications never come
 failover [times]     PostgreSQL's primary is killed, frozen, cut off; its standby takes over
-freeze [times]       a worker freezes for longer than its lease
 clock-jump           the clock of one worker jumps by weeks";
 
 /// Whether there is such a scenario.
@@ -47,15 +43,8 @@ async fn run(name: &str, number: Option<u32>) -> Result<bool> {
             faults::power_cut::postgres(number.unwrap_or(20)).await?;
         }
         "backends" => faults::backends::run_all(number.unwrap_or(20)).await?,
-        "cuts" => faults::cuts::every_byte(number.unwrap_or(16).max(1).into()).await?,
-        "weather" => {
-            let time = std::time::Duration::from_secs(number.unwrap_or(15).into());
-            faults::cuts::bad_weather(time).await?;
-        }
-        "wakeups" => faults::wakeups::run().await?,
         "failover" => faults::failover::run(number.unwrap_or(1)).await?,
-        "freeze" => faults::stall::freezes(number.unwrap_or(20)).await?,
-        "clock-jump" => faults::stall::clock_jumps().await?,
+        "clock-jump" => faults::clock_jump::run().await?,
         _ => return Ok(false),
     }
     Ok(true)

@@ -1,13 +1,14 @@
-//! Real faults, each a scenario of its own: the real binary, real databases, and
-//! something that really breaks. What clients were told, what targets saw and
+//! Faults of the machine, each a scenario of its own: the real binary, real
+//! databases, and something that really breaks. What needs no more than a process
+//! or a connection is in the ordinary tests (`tests/it/e2e/faults`). What clients were told, what targets saw and
 //! what is stored in the end is judged by the checker.
 //!
 //! `scripts/chaos <name>` runs one.
 
 pub mod backends;
 pub mod client;
+pub mod clock_jump;
 pub mod collect;
-pub mod cuts;
 pub mod disk_full;
 pub mod failover;
 pub mod load;
@@ -15,10 +16,7 @@ pub mod machine;
 pub mod nodes;
 pub mod power_cut;
 pub mod site;
-pub mod stall;
 pub mod target;
-pub mod wakeups;
-pub mod wire;
 
 /// Microseconds since the Unix epoch by this machine's clock, which the engine
 /// stamps its records with too.

@@ -189,9 +189,17 @@ impl PostgresStore {
         PoolStatus { size: self.inner.pool.size(), idle: self.inner.pool.num_idle() }
     }
 
-    /// Closes all connections; waits until those in use come back.
+    /// Closes all connections; waits until those in use come back, but not for a
+    /// server that does not answer.
     pub async fn close(&self) {
-        self.inner.pool.close().await;
+        let closed: StoreResult<()> = unit::patiently(async {
+            self.inner.pool.close().await;
+            Ok(())
+        })
+        .await;
+        if closed.is_err() {
+            tracing::warn!("connections to the database were left without a goodbye");
+        }
     }
 }
 

@@ -1,8 +1,5 @@
-//! A worker freezes for longer than its lease, at any moment, also in the middle
-//! of a heartbeat, and goes on as if nothing had been; or its clock jumps.
-//!
-//! Another worker runs its jobs meanwhile. What it says of them when it is back
-//! is refused.
+//! The clock of one worker jumps while another keeps the right time: nobody's
+//! lease is taken, and nothing starts early.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,20 +8,19 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::load::{Load, Plan};
 use super::machine::shell;
-use super::site::{Figures, Site};
+use super::site::Site;
 use super::target::Target;
-use super::{now_us, pause, random};
+use super::{now_us, pause};
 use crate::postgres::{Cluster, create_database};
-use crate::process::{Launch, Process, Signal};
+use crate::process::{Launch, Process};
 
-const LEASE: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// An engine with two workers more.
 struct Stage {
     site: Site,
     target: Target,
-    workers: Vec<Process>,
+    _workers: [Process; 2],
     _database: crate::postgres::Database,
     _server: Cluster,
 }
@@ -41,8 +37,8 @@ impl Stage {
             .env("TASKFLOW_LEASE_MS", &lease.as_millis())
             .env("TASKFLOW_WORKER_CONCURRENCY", &20)
             .env("RUST_LOG", "warn");
-        let workers = vec![first(worker.clone()).start().await?, worker.start().await?];
-        Ok(Self { site, target, workers, _database: database, _server: server })
+        let workers = [first(worker.clone()).start().await?, worker.start().await?];
+        Ok(Self { site, target, _workers: workers, _database: database, _server: server })
     }
 
     fn load(&self) -> Load {
@@ -50,37 +46,11 @@ impl Stage {
             Plan { callers: 4, pace: Duration::from_millis(20), job: self.target.job(), ..Plan::default() };
         Load::start(&self.site.client, plan)
     }
-
-    async fn end(mut self, load: Load, name: &str) -> Result<Figures> {
-        self.site.finish(load).await?;
-        self.site.settle(PATIENCE).await?;
-        self.site.history.effects = self.target.effects();
-        self.site.judge(name).await
-    }
-}
-
-/// So many freezes, each of more than two leases.
-pub async fn freezes(times: u32) -> Result<()> {
-    let stage = Stage::new(LEASE, |worker| worker).await?;
-    let load = stage.load();
-    load.accepts(20, PATIENCE).await?;
-    let mut state = now_us() as u64;
-    for _ in 0..times {
-        // A heartbeat goes out a few times in a lease, so this hits all its parts.
-        pause(Duration::from_micros(random(&mut state, 700_000))).await;
-        stage.workers[0].signal(Signal::Stop)?;
-        pause(LEASE * 5 / 2).await;
-        stage.workers[0].signal(Signal::Cont)?;
-        load.accepts(5, PATIENCE).await?;
-    }
-    let figures = stage.end(load, "a worker freezes").await?;
-    ensure!(figures.lost_leases > 0, "no lease was lost, so nothing was shown");
-    Ok(())
 }
 
 /// The clock of one worker jumps by weeks and back, while jobs run and others are
 /// scheduled for tomorrow: nobody's lease is taken, and nothing starts early.
-pub async fn clock_jumps() -> Result<()> {
+pub async fn run() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let clock = directory.path().join("clock");
     let set = |to: &str| std::fs::write(&clock, to);
