@@ -9,7 +9,7 @@ use crate::ports::{QueueDepth, StoreResult, Topic};
 /// Jobs deleted in one transaction of a purge.
 const PURGE_STEP: u32 = 1_000;
 /// How long one call of a purge works at most, in milliseconds.
-pub const PURGE_MS: u64 = 20_000;
+pub const PURGE_MS: i64 = 20_000;
 /// A dry run counts so many jobs of a state at most.
 pub const MOST_COUNTED: u32 = 100_000;
 
@@ -107,7 +107,7 @@ impl Queues {
         let before = wish.older_than_ms.map(|age| self.world.clock.now().plus_millis(-age));
         let queues = &self.world.stores.queues;
         let mut purged = Purged::default();
-        let give_up = tokio::time::Instant::now() + std::time::Duration::from_millis(PURGE_MS);
+        let give_up = self.world.clock.now().plus_millis(PURGE_MS);
         for &state in &wish.states {
             loop {
                 if wish.dry_run {
@@ -121,7 +121,7 @@ impl Queues {
                 if gone < PURGE_STEP {
                     break;
                 }
-                if tokio::time::Instant::now() >= give_up {
+                if self.world.clock.now() >= give_up {
                     purged.more = true;
                     return Ok(Some(purged));
                 }

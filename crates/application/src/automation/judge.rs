@@ -14,7 +14,6 @@ use taskflow_domain::{
     Actor, CorrelationId, Delay, Firing, FiringId, FiringOutcome, JobId, JobSpec, Json, Kind, Labels,
     Priority, QueueName, Rule, Standing, Target, Timestamp,
 };
-use tokio::time::Instant;
 
 use super::Automation;
 use crate::jobs::JobWish;
@@ -159,7 +158,7 @@ impl Automation {
 
     /// Evaluates the rule for a tenant.
     pub(super) async fn judge(&self, rule: &Rule, tenant: &Tenant, occasion: &Occasion) -> NewFiring {
-        let began = Instant::now();
+        let began = self.world.clock.now();
         let verdict = self.verdict(rule, tenant, occasion).await;
         let mut new = match verdict {
             Err(refusal) => self.plain(rule, tenant.id, occasion, refusal),
@@ -175,7 +174,7 @@ impl Automation {
                 new
             }
         };
-        new.firing.duration_us = i64::try_from(began.elapsed().as_micros()).unwrap_or(i64::MAX);
+        new.firing.duration_us = self.world.clock.now().micros_since(began).max(0);
         new
     }
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::time::Instant;
 
 use super::Automation;
 use crate::maintain::Maintain;
@@ -55,7 +54,9 @@ impl Pulse {
     /// Fires what is due, dispatches what happened, and runs at most `jobs` due
     /// jobs, for about as long as `budget`. Safe beside any number of runners.
     pub async fn run(&self, jobs: u32, budget: Duration) -> StoreResult<Pulsed> {
-        let end = Instant::now() + budget;
+        let clock = &self.automation.world.clock;
+        let budget_ms = i64::try_from(budget.as_millis()).unwrap_or(i64::MAX);
+        let end = clock.now().plus_millis(budget_ms);
         let mut pulsed = Pulsed::default();
         self.maintain.reap().await?;
         for _ in 0..STEPS {
@@ -66,13 +67,13 @@ impl Pulse {
             pulsed.fan_out += fan_out.jobs;
             pulsed.promoted += promote.jobs;
             pulsed.more = tick.more || dispatch.more || fan_out.more || promote.more;
-            if !pulsed.more || Instant::now() >= end {
+            if !pulsed.more || clock.now() >= end {
                 break;
             }
         }
-        let left = end.saturating_duration_since(Instant::now());
-        if jobs > 0 && !left.is_zero() {
-            pulsed.jobs = self.worker.run(jobs, left).await?;
+        let left_us = u64::try_from(end.micros_since(clock.now())).unwrap_or(0);
+        if jobs > 0 && left_us > 0 {
+            pulsed.jobs = self.worker.run(jobs, Duration::from_micros(left_us)).await?;
             pulsed.more |= pulsed.jobs == jobs;
             // What the jobs' ends bring about begins in this pulse already.
             pulsed.events += self.automation.dispatch().await?.jobs;

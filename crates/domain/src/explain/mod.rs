@@ -44,7 +44,7 @@ pub enum Gate {
     QueueLimit,
     /// A concurrency policy has no room.
     ConcurrencyPolicy,
-    /// Its queue started as many jobs as it may for now.
+    /// Its queue started as many jobs as its rate allows at this moment.
     RateLimit,
     /// Others come first.
     FairShare,
