@@ -198,27 +198,37 @@ create table running (
 create index running_worker on running (worker_id);
 create index running_lease on running (lease_until) where lease_until is not null;
 
--- SUCCEEDED 5, FAILED 6, DEAD 7, CANCELLED 8.
+-- SUCCEEDED 5, FAILED 6, DEAD 7, CANCELLED 8. Where an attempt ended the job, it stands here as
+-- well and has no row in `attempt`: its number is `attempt`, it led to `state`, its end is entry `seq`.
 create table finished (
-    tenant_id   integer  not null,
-    job_id      uuid     not null,
-    lane_id     integer  not null,
-    kind_id     integer  not null,
-    state       smallint not null check (state between 5 and 8),
-    reason      text,
-    finished_at bigint   not null,
-    attempt     smallint not null,
-    spent       smallint not null,
-    lost        smallint not null,
-    interrupted smallint not null,
-    snoozed     smallint not null,
-    seq         integer  not null,
-    primary key (tenant_id, job_id)
+    tenant_id     integer  not null,
+    lane_id       integer  not null,
+    job_id        uuid     not null,
+    finished_at   bigint   not null,
+    started_at    bigint,
+    token         bigint,
+    kind_id       integer  not null,
+    seq           integer  not null,
+    worker_id     integer,
+    started_seq   integer,
+    state         smallint not null check (state between 5 and 8),
+    attempt       smallint not null,
+    spent         smallint not null,
+    lost          smallint not null,
+    interrupted   smallint not null,
+    snoozed       smallint not null,
+    outcome       smallint check (outcome between 0 and 6),
+    reason        text,
+    error_kind    text,
+    error_message text,
+    result        text,
+    primary key (tenant_id, job_id),
+    check (num_nulls(worker_id, token, started_at, started_seq, outcome) in (0, 5))
 );
 create index finished_state on finished (tenant_id, state, job_id);
 create index finished_at on finished (state, finished_at);
 
--- Written once, when the attempt ends.
+-- Written once, when the attempt ends, unless the job ends with it.
 create table attempt (
     tenant_id     integer  not null,
     job_id        uuid     not null,

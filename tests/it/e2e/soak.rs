@@ -30,7 +30,13 @@ from (select count(*) n from running group by tenant_id) x";
 
 const TWICE: &str = "
 select count(*) from (
-    select 1 from attempt where outcome = 0 group by tenant_id, job_id having count(*) > 1) x";
+    select 1 from (
+        select tenant_id, job_id from attempt where outcome = 0
+        union all select tenant_id, job_id from finished where outcome = 0) a
+    group by tenant_id, job_id having count(*) > 1) x";
+
+const LOST: &str = "
+select (select count(*) from attempt where outcome <> 0) + (select count(*) from finished where outcome <> 0)";
 
 const LEFT: &str = "
 select (select count(*) from ready) + (select count(*) from parked) + (select count(*) from running)";
@@ -144,7 +150,7 @@ async fn caps_hold_while_workers_die() -> Result<()> {
     assert_eq!(finished, submitted, "each job ends once");
     assert_eq!(number(&mut db, TWICE).await?, 0, "no job succeeds twice");
     assert_eq!(number(&mut db, COUNTED).await?, 0, "nothing runs, and the counters know it");
-    let lost: i64 = number(&mut db, "select count(*) from attempt where outcome <> 0").await?;
+    let lost = number(&mut db, LOST).await?;
     println!(
         "{submitted} jobs, {kills} kills, {lost} attempts lost; at most {most} of {} ran, {most_of_one} of {} \
          of one tenant, in {looks} looks",

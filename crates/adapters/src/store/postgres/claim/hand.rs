@@ -66,7 +66,7 @@ pub(super) async fn claimed_jobs(
     worker: &WorkerName,
     now: Timestamp,
 ) -> StoreResult<Vec<ClaimedJob>> {
-    let mut handed =
+    let handed =
         rows.iter().map(Handed::read).collect::<sqlx::Result<Vec<_>>>().map_err(|e| from_sqlx(&e))?;
     inner
         .learn_names(
@@ -75,24 +75,38 @@ pub(super) async fn claimed_jobs(
             handed.iter().map(|row| row.job.tenant_id),
         )
         .await?;
-    handed.sort_by_cached_key(|row| (order_key(row), row.job.id));
-    let mut jobs: Vec<(u32, ClaimedJob)> = Vec::with_capacity(handed.len());
-    let mut nth: HashMap<i32, u32> = HashMap::new();
-    for row in handed {
-        let nth = nth.entry(row.lane).or_default();
-        let (round, id) = (*nth / fair::QUANTUM, row.job.id);
-        *nth += 1;
+    let order = order(&handed);
+    // The rows are wide, so their places are sorted and each row is moved but once.
+    let mut handed: Vec<Option<Handed>> = handed.into_iter().map(Some).collect();
+    let mut jobs = Vec::with_capacity(handed.len());
+    for row in order.into_iter().filter_map(|at| handed[at].take()) {
+        let id = row.job.id;
         match row.job(inner, worker, now) {
-            Ok(job) => jobs.push((round, job)),
+            Ok(job) => jobs.push(job),
             Err(fault @ StoreError::Corrupt { .. }) => {
                 tracing::error!(job.id = %id, %fault, "a claimed job cannot be read");
             }
             Err(fault) => return Err(fault),
         }
     }
-    // One quantum of each lane, then the next of each: a stable sort keeps the order inside.
-    jobs.sort_by_key(|(round, _)| *round);
-    Ok(jobs.into_iter().map(|(_, job)| job).collect())
+    Ok(jobs)
+}
+
+/// The places of the rows in the order in which their jobs should start: one
+/// quantum of each lane, then the next of each.
+fn order(handed: &[Handed]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..handed.len()).collect();
+    order.sort_by_cached_key(|&at| (order_key(&handed[at]), handed[at].job.id));
+    let mut nth: HashMap<i32, u32> = HashMap::new();
+    let mut rounds = vec![0; handed.len()];
+    for &at in &order {
+        let nth = nth.entry(handed[at].lane).or_default();
+        rounds[at] = *nth / fair::QUANTUM;
+        *nth += 1;
+    }
+    // A stable sort keeps the order inside.
+    order.sort_by_key(|&at| rounds[at]);
+    order
 }
 
 fn order_key(row: &Handed) -> i64 {

@@ -35,15 +35,11 @@ gone as (
         r.seq + 1 ended_seq, r.started_seq),
 ended as (
     insert into finished (tenant_id, job_id, lane_id, kind_id, state, reason, finished_at,
-        attempt, spent, lost, interrupted, snoozed, seq)
+        attempt, spent, lost, interrupted, snoozed, seq,
+        worker_id, token, started_at, outcome, error_kind, error_message, result, started_seq)
     select tenant_id, job_id, lane_id, kind_id, state, reason, at,
-        attempt, spent, lost, interrupted, snoozed, ended_seq
-    from gone),
-told as (
-    insert into attempt (tenant_id, job_id, number, worker_id, token, started_at, finished_at, outcome,
-        error_kind, error_message, result, then_state, reason, started_seq, ended_seq)
-    select tenant_id, job_id, number, worker_id, token, started_at, at, outcome,
-        error_kind, error_message, result, state, reason, started_seq, ended_seq
+        number, spent, lost, interrupted, snoozed, ended_seq,
+        worker_id, token, started_at, outcome, error_kind, error_message, result, started_seq
     from gone),
 watched as (
     insert into event_pending (tenant_id, job_id, seq, state, at, held_until)
@@ -82,13 +78,16 @@ from gone";
 /// The ends as the arrays of the statement.
 #[derive(Default)]
 pub(super) struct Ends {
-    places: Vec<i32>,
+    /// Where each stands in the call, and what is to be charged for it.
+    places: Vec<usize>,
+    settles: Vec<i64>,
+    numbers: Vec<i32>,
     tenants: Vec<i32>,
     jobs: Vec<Uuid>,
     tokens: Vec<i64>,
     unless_cancelled: Vec<bool>,
     states: Vec<i16>,
-    reasons: Vec<Option<String>>,
+    reasons: Vec<Option<&'static str>>,
     at: Vec<i64>,
     counters: [Vec<i16>; 5],
     outcomes: Vec<i16>,
@@ -136,13 +135,15 @@ impl Ends {
         standing: &Standing,
         end: &AttemptEnd,
     ) {
-        self.places.push(i32::try_from(at).unwrap_or(i32::MAX));
+        self.numbers.push(i32::try_from(self.places.len()).unwrap_or(i32::MAX));
+        self.places.push(at);
+        self.settles.push(change.settle_us);
         self.tenants.push(change.tenant.0);
         self.jobs.push(change.job.0);
         self.tokens.push(token.0);
         self.unless_cancelled.push(unless_cancelled);
         self.states.push(standing.state().code());
-        self.reasons.push(end.reason.map(Into::into));
+        self.reasons.push(end.reason);
         self.at.push(end.at.micros());
         let counters = CountersRow::from(change.counters);
         let [attempt, spent, lost, interrupted, snoozed] = &mut self.counters;
@@ -158,25 +159,21 @@ impl Ends {
     }
 
     /// Commits the ends, and nothing else.
-    pub(super) async fn commit_alone(&self, pool: &PgPool, changes: &[JobChange]) -> StoreResult<Outcome> {
+    pub(super) async fn commit_alone(&self, pool: &PgPool) -> StoreResult<Outcome> {
         let row = repeat(|| self.query().fetch_one(pool)).await?;
-        Self::outcome(&row, changes).map_err(|fault| Fault::from(fault).into())
+        self.outcome(&row).map_err(|fault| Fault::from(fault).into())
     }
 
     /// Writes the ends within a transaction.
-    pub(super) async fn commit(
-        &self,
-        connection: &mut PgConnection,
-        changes: &[JobChange],
-    ) -> Result<Outcome, Fault> {
+    pub(super) async fn commit(&self, connection: &mut PgConnection) -> Result<Outcome, Fault> {
         let row = self.query().fetch_one(connection).await?;
-        Ok(Self::outcome(&row, changes)?)
+        Ok(self.outcome(&row)?)
     }
 
     fn query(&self) -> sqlx::query::Query<'_, sqlx::Postgres, sqlx::postgres::PgArguments> {
         let [attempt, spent, lost, interrupted, snoozed] = &self.counters;
         sqlx::query(ENDS)
-            .bind(&self.places)
+            .bind(&self.numbers)
             .bind(&self.tenants)
             .bind(&self.jobs)
             .bind(&self.tokens)
@@ -195,17 +192,16 @@ impl Ends {
             .bind(&self.results)
     }
 
-    fn outcome(row: &sqlx::postgres::PgRow, changes: &[JobChange]) -> sqlx::Result<Outcome> {
-        let places: Vec<i32> = row.try_get(0)?;
+    fn outcome(&self, row: &sqlx::postgres::PgRow) -> sqlx::Result<Outcome> {
+        let numbers: Vec<i32> = row.try_get(0)?;
         let (lanes, kinds): (Vec<i32>, Vec<i32>) = (row.try_get(1)?, row.try_get(2)?);
         let charged: Vec<i64> = row.try_get(3)?;
         let mut outcome =
             Outcome { freed_slots: row.try_get(4)?, freed_queue: row.try_get(5)?, ..Outcome::default() };
-        for (nth, &place) in places.iter().enumerate() {
-            let at = usize::try_from(place).unwrap_or_default();
-            let change = &changes[at];
-            outcome.charges.add(lanes[nth], change.tenant.0, kinds[nth], charged[nth], change.settle_us);
-            outcome.done.push(at);
+        for (nth, &number) in numbers.iter().enumerate() {
+            let at = usize::try_from(number).unwrap_or_default();
+            outcome.charges.add(lanes[nth], self.tenants[at], kinds[nth], charged[nth], self.settles[at]);
+            outcome.done.push(self.places[at]);
         }
         Ok(outcome)
     }

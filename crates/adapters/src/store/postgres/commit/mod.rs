@@ -48,6 +48,12 @@ struct Changes {
     moves: Vec<usize>,
 }
 
+/// What a commit has to do. Plain ends need nothing of their changes but what they bind.
+enum Work {
+    Ends(Ends),
+    All(Changes),
+}
+
 /// Commits changes: see the port.
 pub(super) async fn commit(inner: &Arc<Inner>, changes: &[JobChange]) -> StoreResult<Vec<Committed>> {
     let mut answers = vec![Committed::Refused; changes.len()];
@@ -60,13 +66,16 @@ pub(super) async fn commit(inner: &Arc<Inner>, changes: &[JobChange]) -> StoreRe
     if ends.is_empty() && moves.is_empty() {
         return Ok(answers);
     }
-    let changes = Changes { all: changes.to_vec(), ends, moves };
+    let work = if moves.is_empty() {
+        Work::Ends(Ends::of(changes, &ends))
+    } else {
+        Work::All(Changes { all: changes.to_vec(), ends, moves })
+    };
     let inner = Arc::clone(inner);
     let done = detached(async move {
-        let outcome = if changes.moves.is_empty() {
-            Ends::of(&changes.all, &changes.ends).commit_alone(&inner.pool, &changes.all).await?
-        } else {
-            transact(&inner.pool, &changes).await?
+        let outcome = match &work {
+            Work::Ends(ends) => ends.commit_alone(&inner.pool).await?,
+            Work::All(changes) => transact(&inner.pool, changes).await?,
         };
         inner.activate(outcome.due_lanes).await?;
         inner.unblock(&outcome.freed_slots).await?;
@@ -90,7 +99,7 @@ impl Unit for Changes {
     async fn run(&self, connection: &mut PgConnection) -> Result<End<Outcome>, Fault> {
         let mut outcome = Outcome::default();
         if !self.ends.is_empty() {
-            outcome = Ends::of(&self.all, &self.ends).commit(&mut *connection, &self.all).await?;
+            outcome = Ends::of(&self.all, &self.ends).commit(&mut *connection).await?;
         }
         moves::commit(connection, &self.all, &self.moves, &mut outcome).await?;
         Ok(End::Commit(outcome))

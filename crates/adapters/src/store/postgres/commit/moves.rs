@@ -47,7 +47,8 @@ returning g.n, 3::int2, r.lane_id, r.kind_id, r.priority, r.seq, null::int4, nul
     null::int2, null::int4";
 
 /// Jobs that do not run, found by their version. SCHEDULED and PENDING name the
-/// same job before and after its promotion.
+/// same job before and after its promotion. The attempt that ended a job gets the
+/// row of its own that it did without.
 const LEAVE_REST: &str = "
 with given as materialized (
     select * from unnest($1::int4[], $2::int4[], $3::uuid[], $4::int4[], $5::int2[])
@@ -64,9 +65,16 @@ later as (
 ended as (
     delete from finished r using given g
     where r.tenant_id = any(array[g.tenant_id]) and r.job_id = g.job_id and r.seq = g.seq and r.state = g.state
-    returning g.n, r.state, r.lane_id, r.kind_id, null::int2 priority, r.seq + 1 seq)
+    returning g.n, r.*),
+told as (
+    insert into attempt (tenant_id, job_id, number, worker_id, token, started_at, finished_at, outcome,
+        error_kind, error_message, result, then_state, reason, started_seq, ended_seq)
+    select tenant_id, job_id, attempt, worker_id, token, started_at, finished_at, outcome,
+        error_kind, error_message, result, state, reason, started_seq, seq
+    from ended where worker_id is not null)
 select x.*, null::int4, null::int8, null::int8, null::int2, null::int4
-from (select * from due union all select * from later union all select * from ended) x";
+from (select * from due union all select * from later
+    union all select n, state, lane_id, kind_id, null, seq + 1 from ended) x";
 
 const LANES: &str = "
 select l.id, l.queue_id, l.tenant_slot, l.queue_slot, q.max_running is not null

@@ -18,6 +18,12 @@ pub(super) const ATTEMPT: &str = "
     a.finished_at, a.outcome, a.error_kind, a.error_message, a.result, a.then_state, a.next_run_at,
     a.reason, a.started_seq, a.ended_seq";
 
+/// The same columns of the attempt that ended its job, from the row `r` of `finished`.
+pub(super) const LAST: &str = "
+    r.attempt, (select w.name from worker w where w.id = r.worker_id), r.token, r.started_at,
+    r.finished_at, r.outcome, r.error_kind, r.error_message, r.result, r.state, null::int8,
+    r.reason, r.started_seq, r.seq";
+
 /// The same columns of the attempt that runs, from the row `r` of `running`.
 const RUNNING: &str = "
     r.attempt, (select w.name from worker w where w.id = r.worker_id), r.token, r.started_at,
@@ -35,6 +41,9 @@ static ATTEMPTS: LazyLock<String> = LazyLock::new(|| {
             (select {ATTEMPT} from attempt a
              where a.tenant_id = $1 and a.job_id = $2 and a.number > $3
              order by a.number limit $4)
+            union all
+            (select {LAST} from finished r
+             where r.tenant_id = $1 and r.job_id = $2 and r.attempt > $3 and r.worker_id is not null)
             union all
             (select {RUNNING} from running r
              where r.tenant_id = $1 and r.job_id = $2 and r.attempt > $3)
@@ -58,6 +67,10 @@ static EVENTS: LazyLock<String> = LazyLock::new(|| {
              from attempt a
              where a.tenant_id = $1 and a.job_id = $2 and a.ended_seq > $3
              order by a.number limit $4)
+            union all
+            (select {LAST}, null, null, null, null, null
+             from finished r
+             where r.tenant_id = $1 and r.job_id = $2 and r.seq > $3 and r.worker_id is not null)
             union all
             (select {RUNNING}, null, null, null, null, null
              from running r

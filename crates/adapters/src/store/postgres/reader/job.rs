@@ -9,7 +9,7 @@ use taskflow_domain::{Attempt, Job, JobId, JobState, TenantId, Timestamp};
 use uuid::Uuid;
 
 use super::super::Inner;
-use super::history::ATTEMPT;
+use super::history::{ATTEMPT, LAST};
 use super::search::Search;
 use super::unreadable;
 use crate::store::row::{AttemptRow, CountersRow, JobRow, PlaceRow, ProgressRow};
@@ -45,9 +45,13 @@ static JOBS: LazyLock<String> = LazyLock::new(|| {
         cross join lateral (select * from job j where j.tenant_id = $1 and j.id = p.job_id offset 0) j
         cross join lateral ({PLACE} limit 1) s
         left join lateral (
-            select {ATTEMPT} from attempt a
-            where a.tenant_id = $1 and a.job_id = p.job_id and s.state <> 3
-            order by a.number desc limit 1) a on true
+            (select {ATTEMPT} from attempt a
+             where a.tenant_id = $1 and a.job_id = p.job_id and s.state <> 3
+             order by a.number desc limit 1)
+            union all
+            (select {LAST} from finished r
+             where r.tenant_id = $1 and r.job_id = p.job_id and s.state > 4 and r.worker_id is not null)
+            order by number desc limit 1) a on true
         left join lateral (
             select * from progress g where g.tenant_id = $1 and g.job_id = p.job_id offset 0) g on true
         order by p.n, p.job_id desc"
