@@ -2,14 +2,15 @@
 //!
 //! `yardstick drain|submit|batch [jobs] [tenants] [rounds]` prints a Markdown
 //! table, a row for each round, and the median. `yardstick noisy [backlog]` and
-//! `yardstick cost` measure fairness and cost of claims; `yardstick sqlite [jobs]
-//! [batch]` measures the whole life of jobs on SQLite. The server is a private one
-//! with all the care for durability of a production server.
+//! `yardstick cost` measure fairness and cost of claims; `yardstick apart [jobs]`
+//! measures two processes with HTTP before them; `yardstick sqlite [jobs] [batch]`
+//! measures the whole life of jobs on SQLite. The server is a private one with all
+//! the care for durability of a production server.
 
 use anyhow::{Context, Result, bail};
 use taskflow_tests::postgres::{Cluster, create_database};
 use taskflow_tests::yardstick::claims::{self, Point};
-use taskflow_tests::yardstick::{EngineRun, engine, lite, plain};
+use taskflow_tests::yardstick::{EngineRun, apart, engine, lite, plain};
 
 /// What a server of this size would be given.
 const SETTINGS: &str = "shared_buffers = 2GB\nmax_wal_size = 8GB\ncheckpoint_timeout = 30min\n";
@@ -26,7 +27,7 @@ struct Size {
 #[tokio::main]
 async fn main() -> Result<()> {
     let mut words = std::env::args().skip(1);
-    let what = words.next().context("say what: drain, submit, batch, noisy, cost or sqlite")?;
+    let what = words.next().context("say what: drain, submit, batch, noisy, cost, apart or sqlite")?;
     if what == "sqlite" {
         let mut number = |default: u32| words.next().map_or(Ok(default), |word| word.parse());
         return sqlite(number(50_000)?, number(100)?).await;
@@ -37,6 +38,9 @@ async fn main() -> Result<()> {
             return noisy(&cluster, words.next().map_or(Ok(1_000_000), |word| word.parse())?).await;
         }
         "cost" => return cost(&cluster).await,
+        "apart" => {
+            return two_processes(&cluster, words.next().map_or(Ok(50_000), |word| word.parse())?).await;
+        }
         _ => {}
     }
     let mut number = |default: u32| words.next().map_or(Ok(default), |word| word.parse());
@@ -44,7 +48,7 @@ async fn main() -> Result<()> {
         "drain" => Size { jobs: number(1_000_000)?, tenants: number(10_000)?, rounds: number(1)? },
         "submit" => Size { jobs: number(50_000)?, tenants: number(100)?, rounds: number(3)? },
         "batch" => Size { jobs: number(50_000)?, tenants: number(1)?, rounds: number(3)? },
-        other => bail!("there is no measurement {other}: drain, submit, batch, noisy, cost or sqlite"),
+        other => bail!("there is no measurement {other}: drain, submit, batch, noisy, cost, apart or sqlite"),
     };
     println!(
         "| round | plain SQL, jobs/s | TaskFlow, jobs/s | ratio | WAL plain | WAL | RSS MB | pick-up ms p50 / p99 |"
@@ -69,6 +73,21 @@ async fn noisy(cluster: &Cluster, backlog: u32) -> Result<()> {
         let seen = claims::noisy(&database.url, backlog, 1_000, 10, batch).await?;
         let ratio = seen.claimed as f64 / seen.ideal as f64;
         println!("| {batch} | {} | {} | {ratio:.3} | {:.3} |", seen.claimed, seen.ideal, seen.seconds);
+    }
+    Ok(())
+}
+
+/// One process takes jobs from 20 callers over HTTP; then another one picks up
+/// jobs that meet an idle system.
+async fn two_processes(cluster: &Cluster, jobs: u32) -> Result<()> {
+    println!(
+        "| round | submits over HTTP/s | from one process to the other, ms p50 / p95 / p99 |\n|---|---|---|"
+    );
+    for round in 1..=3 {
+        let database = create_database(&cluster.url()).await?;
+        let seen = apart::apart(&database.url, jobs, 20).await?;
+        let [median, most, longest] = seen.pickup_ms;
+        println!("| {round} | {:.0} | {median:.2} / {most:.2} / {longest:.2} |", seen.submits_per_s);
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The engine beside plain SQL on one server in one run: the only way in which a
 //! rate says something about the engine and not about the machine.
 
+pub mod apart;
 pub mod claims;
 pub mod lite;
 pub mod plain;
