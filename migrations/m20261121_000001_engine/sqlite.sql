@@ -199,6 +199,8 @@ create table running (
 create index running_worker on running (worker_id);
 create index running_lease on running (lease_until) where lease_until is not null;
 
+-- Where an attempt ended the job, it stands here as well and has no row in `attempt`: its number is
+-- `attempt`, it led to `state`, its end is entry `seq`.
 create table finished (
   tenant_id integer not null,
   job_id blob not null check (length(job_id) = 16),
@@ -207,18 +209,28 @@ create table finished (
   state integer not null check (state between 5 and 8),
   reason text,
   finished_at integer not null,
+  started_at integer,
+  token integer,
+  worker_id integer,
+  started_seq integer,
+  outcome integer check (outcome between 0 and 6),
+  error_kind text,
+  error_message text,
+  result text,
   attempt integer not null check (attempt between 0 and 32767),
   spent integer not null check (spent >= 0),
   lost integer not null check (lost >= 0),
   interrupted integer not null check (interrupted >= 0),
   snoozed integer not null check (snoozed >= 0),
   seq integer not null check (seq > 0),
-  primary key (job_id, tenant_id)
+  primary key (job_id, tenant_id),
+  check ((worker_id is null) = (token is null) and (worker_id is null) = (started_at is null)
+    and (worker_id is null) = (started_seq is null) and (worker_id is null) = (outcome is null))
 ) strict, without rowid;
 create index finished_state on finished (tenant_id, state, job_id);
 create index finished_at on finished (state, finished_at);
 
--- Written once, when the attempt ends. The running attempt is the row in `running`.
+-- Written once, when the attempt ends, unless the job ends with it. The running attempt is the row in `running`.
 create table attempt (
   tenant_id integer not null,
   job_id blob not null check (length(job_id) = 16),

@@ -117,11 +117,9 @@ fn time(of: &Value, field: &str) -> Option<i64> {
 
 /// The fences of all attempts.
 async fn tokens(database: &str) -> Result<Tokens> {
-    let sql =
-        "select job_id, number, token from attempt union all select job_id, attempt, token from running";
-    // On PostgreSQL an attempt that ended its job stands with it.
-    let and_ended = "select job_id, number, token from attempt union all select job_id, attempt, token \
-        from running union all select job_id, attempt, token from finished where token is not null";
+    // An attempt that ended its job stands with it.
+    let sql = "select job_id, number, token from attempt union all select job_id, attempt, token from running \
+        union all select job_id, attempt, token from finished where token is not null";
     let mut tokens = Tokens::new();
     let mut keep = |id: uuid::Uuid, number: i64, token: i64| {
         tokens.insert((id.to_string(), number as u32), format!("{token:016x}"));
@@ -134,7 +132,7 @@ async fn tokens(database: &str) -> Result<Tokens> {
         connection.close().await?;
     } else {
         let mut connection = sqlx::PgConnection::connect(database).await?;
-        for row in sqlx::query(and_ended).fetch_all(&mut connection).await? {
+        for row in sqlx::query(sql).fetch_all(&mut connection).await? {
             keep(row.try_get(0)?, row.try_get::<i16, _>(1)?.into(), row.try_get(2)?);
         }
         connection.close().await?;

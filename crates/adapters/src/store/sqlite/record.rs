@@ -176,6 +176,14 @@ record! {
         interrupted: i16,
         snoozed: i16,
         seq: i32,
+        started_at: Option<i64>,
+        token: Option<i64>,
+        worker_id: Option<i32>,
+        started_seq: Option<i32>,
+        outcome: Option<i16>,
+        error_kind: Option<String>,
+        error_message: Option<String>,
+        result: Option<String>,
     }
 }
 
@@ -198,6 +206,33 @@ record! {
         reason: Option<String>,
         started_seq: i32,
         ended_seq: i32,
+    }
+}
+
+impl FinishedRecord {
+    /// Takes in the attempt that ended the job; gives back one that did not.
+    pub(super) fn ended_by(&mut self, attempt: AttemptRecord) -> Option<AttemptRecord> {
+        let same = (self.tenant_id, self.job_id, self.attempt, self.state, self.finished_at, self.seq)
+            == (
+                attempt.tenant_id,
+                attempt.job_id,
+                attempt.number,
+                attempt.then_state,
+                attempt.finished_at,
+                attempt.ended_seq,
+            );
+        if !same || self.reason != attempt.reason || attempt.next_run_at.is_some() {
+            return Some(attempt);
+        }
+        self.started_at = Some(attempt.started_at);
+        self.token = Some(attempt.token);
+        self.worker_id = Some(attempt.worker_id);
+        self.started_seq = Some(attempt.started_seq);
+        self.outcome = Some(attempt.outcome);
+        self.error_kind = attempt.error_kind;
+        self.error_message = attempt.error_message;
+        self.result = attempt.result;
+        None
     }
 }
 

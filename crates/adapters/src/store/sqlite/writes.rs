@@ -39,8 +39,8 @@ pub(super) struct Writes {
     pub(super) keys: Vec<KeyRecord>,
     pub(super) labels: Vec<LabelRecord>,
     pub(super) running: Vec<RunningRecord>,
-    pub(super) attempts: Vec<AttemptRecord>,
     pub(super) events: Vec<EventRecord>,
+    attempts: Vec<AttemptRecord>,
     ready: Vec<ReadyRecord>,
     parked: Vec<ParkedRecord>,
     finished: Vec<FinishedRecord>,
@@ -150,13 +150,34 @@ impl Writes {
             interrupted: counters.interrupted,
             snoozed: counters.snoozed,
             seq: spot.seq,
+            started_at: None,
+            token: None,
+            worker_id: None,
+            started_seq: None,
+            outcome: None,
+            error_kind: None,
+            error_message: None,
+            result: None,
         });
+    }
+
+    /// Adds an attempt that ended. If its job ended with it, and was placed just
+    /// before, it stands there.
+    pub(super) fn tried(&mut self, attempt: AttemptRecord) {
+        let left = match self.finished.last_mut() {
+            Some(end) => end.ended_by(attempt),
+            None => Some(attempt),
+        };
+        self.attempts.extend(left);
     }
 
     /// Writes everything, and wakes the lanes that got due jobs.
     pub(super) async fn flush(self, tx: &mut SqliteConnection) -> Result<(), Fault> {
         let sql = &*SQL;
         for (table, jobs) in &self.gone {
+            if *table == Table::Finished {
+                write(tx, REVIVE, jobs).await?;
+            }
             write(tx, &sql.delete[*table as usize], jobs).await?;
         }
         write(tx, &sql.jobs, &self.jobs).await?;
@@ -221,6 +242,15 @@ static SQL: LazyLock<Sql> = LazyLock::new(|| Sql {
 fn insert<R: Record>() -> String {
     insert_sql::<R>("insert")
 }
+
+/// The attempt that ended a job gets the row of its own that it did without.
+const REVIVE: &str = "insert into attempt (tenant_id, job_id, number, worker_id, token, started_at, finished_at, \
+      outcome, error_kind, error_message, result, then_state, reason, started_seq, ended_seq) \
+    select f.tenant_id, f.job_id, f.attempt, f.worker_id, f.token, f.started_at, f.finished_at, \
+      f.outcome, f.error_kind, f.error_message, f.result, f.state, f.reason, f.started_seq, f.seq \
+    from jsonb_each(?1) e cross join finished f \
+      on f.tenant_id = e.value->>'$[0]' and f.job_id = unhex(e.value->>'$[1]', '-') \
+    where f.worker_id is not null";
 
 const DEPTH: &str = "insert into depth (queue_id, state, n) \
     select e.value->>'$[0]', e.value->>'$[1]', e.value->>'$[2]' from jsonb_each(?1) e where true \

@@ -63,8 +63,10 @@ impl Moves {
         {
             return Err(StoreError::Rejected("only a running job keeps running".into()).into());
         }
-        if let (Some(attempt), Some(held)) = (&change.attempt, &place.lease) {
-            self.writes.attempts.extend(attempt_record(job, attempt, held, seq));
+        if let (Some(attempt), Some(held)) = (&change.attempt, &place.lease)
+            && let Some(record) = attempt_record(job, attempt, held, seq)
+        {
+            self.writes.tried(record);
         }
         if let Some((kind, actor, data)) = &change.event {
             self.writes.events.push(EventRecord {

@@ -18,7 +18,7 @@ pub(super) async fn attempts(
 ) -> Result<Option<Vec<Attempt>>, Fault> {
     let mut moment = shared.readers.begin().await?;
     let Some(_) = head(&mut moment, tenant, job).await? else { return Ok(None) };
-    let sql = ended("a.number > ?3");
+    let sql = ended("a.number", "f.attempt");
     let query = sqlx::query(AssertSqlSafe(sql)).bind(tenant.0).bind(job.0).bind(i64::from(after));
     let rows = query.bind(limit).fetch_all(&mut *moment).await?;
     let mut attempts = Vec::with_capacity(rows.len() + 1);
@@ -50,7 +50,7 @@ pub(super) async fn events(
         recorded.push(EventRow::read(&row, 0)?.event(job.0)?);
     }
     // Each attempt makes two entries, so these are enough to fill the page.
-    let sql = ended("a.ended_seq > ?3");
+    let sql = ended("a.ended_seq", "f.seq");
     let query = sqlx::query(AssertSqlSafe(sql)).bind(tenant.0).bind(job.0).bind(i64::from(after));
     let mut attempts = Vec::new();
     for row in query.bind(limit).fetch_all(&mut *moment).await? {
@@ -86,11 +86,18 @@ async fn running(
     row.map(|row| Ok(AttemptRow::read(&row, 0)?.numbered(job.0)?)).transpose()
 }
 
-/// The ended attempts that meet `condition`, in rising order.
-fn ended(condition: &str) -> String {
+/// The ended attempts whose number is greater than `?3`, in rising order. The
+/// number is a column of `attempt`, and of `finished` for the one that ended the job.
+fn ended(own: &str, last: &str) -> String {
     format!(
         "select a.number, w.name, {ATTEMPT_REST} from attempt a join worker w on w.id = a.worker_id \
-         where a.tenant_id = ?1 and a.job_id = ?2 and {condition} order by a.number limit ?4"
+           where a.tenant_id = ?1 and a.job_id = ?2 and {own} > ?3 \
+         union all \
+         select f.attempt, w.name, f.token, f.started_at, f.finished_at, f.outcome, f.error_kind, \
+           f.error_message, f.result, f.state, null, f.reason, f.started_seq, f.seq \
+           from finished f join worker w on w.id = f.worker_id \
+           where f.tenant_id = ?1 and f.job_id = ?2 and {last} > ?3 \
+         order by 1 limit ?4"
     )
 }
 

@@ -101,9 +101,17 @@ static LOOK: LazyLock<String> = LazyLock::new(|| {
         either("seq", &everywhere),
         "x.started_seq".to_owned(),
     ];
+    // The last attempt has a row of its own, unless the job ended with it.
+    let attempt = ATTEMPT_REST.split(", ").map(|column| match column.trim_start_matches("a.") {
+        "next_run_at" => column.to_owned(),
+        "then_state" => "iif(a.number is null, f.state, a.then_state)".to_owned(),
+        "ended_seq" => "iif(a.number is null, f.seq, a.ended_seq)".to_owned(),
+        same => format!("iif(a.number is null, f.{same}, a.{same})"),
+    });
+    let attempt: Vec<_> = attempt.collect();
     format!(
         "select {job}, {place}, {counters}, {progress}, \
-           a.number, v.name, {attempt} \
+           {last}, v.name, {attempt} \
          from jsonb_each(?2) e \
          cross join job j on j.tenant_id = ?1 and j.id = unhex(e.value, '-') \
          left join ready r on r.tenant_id = ?1 and r.job_id = j.id \
@@ -114,12 +122,13 @@ static LOOK: LazyLock<String> = LazyLock::new(|| {
          left join progress g on g.tenant_id = ?1 and g.job_id = j.id \
          left join attempt a on a.tenant_id = ?1 and a.job_id = j.id \
            and a.number = {number} \
-         left join worker v on v.id = a.worker_id",
+         left join worker v on v.id = iif(a.number is null, f.worker_id, a.worker_id)",
         job = JobRow::columns("j"),
         place = place.join(", "),
         counters = counters.join(", "),
         progress = ProgressRow::columns("g"),
-        attempt = ATTEMPT_REST,
+        last = "iif(a.number is null and f.worker_id is not null, f.attempt, a.number)",
+        attempt = attempt.join(", "),
         number = either("attempt", &["r", "p", "f"]),
     )
 });
