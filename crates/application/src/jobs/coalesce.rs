@@ -1,9 +1,10 @@
 //! Group commit of concurrent submits.
 //!
-//! Whoever submits while no insert is under way starts one at once, so one
-//! caller pays nothing for the company it does not have. Whoever comes while an
-//! insert is under way waits in line, and the whole line goes into the next
-//! transaction. Each caller is answered after the commit of its own job, never
+//! Whoever submits while fewer than two inserts are under way starts one at once,
+//! so one caller pays nothing for the company it does not have. Whoever comes
+//! later waits in line, and the whole line goes into the next transaction. There
+//! are two, so that one is written while what belongs to the other is done before
+//! and after its commit. Each caller is answered after the commit of its own job, never
 //! before. Where a transaction fails for a reason that only one job may have
 //! caused, the jobs of it are inserted one by one, so that a faulty one does not
 //! fail its neighbours.
@@ -22,6 +23,8 @@ use crate::tally::Subject;
 
 /// The most jobs of one transaction.
 const MAX_LINE: usize = 1_000;
+/// So many transactions are under way at most.
+const AT_ONCE: u8 = 2;
 
 struct Entry {
     job: NewJob,
@@ -31,7 +34,8 @@ struct Entry {
 #[derive(Default)]
 struct Line {
     waiting: Vec<Entry>,
-    inserting: bool,
+    /// How many inserts are under way.
+    inserting: u8,
 }
 
 /// The right to work on the line. Should the work panic, those who wait are
@@ -41,7 +45,9 @@ struct Turn(Arc<Mutex<Line>>);
 impl Drop for Turn {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Line::default();
+            let mut line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            line.waiting.clear();
+            line.inserting = line.inserting.saturating_sub(1);
         }
     }
 }
@@ -69,20 +75,22 @@ impl Coalescer {
         answered.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the process is shutting down".into())))
     }
 
-    /// Joins the line; says whether nobody works on it yet.
+    /// Joins the line; says whether one more may work on it.
     fn enter(&self, entry: Entry) -> bool {
         let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
         line.waiting.push(entry);
-        !mem::replace(&mut line.inserting, true)
+        let more = line.inserting < AT_ONCE;
+        line.inserting += u8::from(more);
+        more
     }
 
-    /// The next transaction's jobs; none ends the work on the line.
+    /// The next transaction's jobs; none ends this work on the line.
     fn next(&self) -> Vec<Entry> {
         let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
         let cut = line.waiting.len().min(MAX_LINE);
         let rest = line.waiting.split_off(cut);
         let batch = mem::replace(&mut line.waiting, rest);
-        line.inserting = !batch.is_empty();
+        line.inserting -= u8::from(batch.is_empty());
         batch
     }
 

@@ -9,11 +9,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sqlx::{PgConnection, Row};
+use sqlx::pool::PoolConnection;
+use sqlx::{PgConnection, Postgres, Row};
 use taskflow_application::ports::StoreResult;
 use taskflow_domain::fair::{UNKNOWN_COST_US, billed_us};
 
-use super::unit::{BEGIN_UNDER_SETTINGS, End, Unit, repeat, transact_detached};
+use super::unit::{BEGIN_UNDER_SETTINGS, End, Unit, patiently, repeat, transact_detached};
 use super::{Inner, rejected};
 use crate::store::error::{Fault, from_sqlx};
 use crate::store::names::LaneKey;
@@ -214,6 +215,30 @@ impl Inner {
         lanes.dedup();
         repeat(|| sqlx::query(ACTIVATE).bind(&lanes).execute(&self.pool)).await?;
         Ok(())
+    }
+
+    /// The same on the connection that made them due.
+    pub(super) async fn activate_on(
+        &self,
+        mut connection: PoolConnection<Postgres>,
+        mut lanes: Vec<i32>,
+    ) -> StoreResult<()> {
+        if lanes.is_empty() {
+            return Ok(());
+        }
+        lanes.sort_unstable();
+        lanes.dedup();
+        let wake = async {
+            let woken = sqlx::query(ACTIVATE).bind(&lanes).execute(&mut *connection).await;
+            woken.map_err(Fault::from)
+        };
+        match patiently(wake).await {
+            Err(fault) if fault.is_conflict() => {
+                drop(connection);
+                self.activate(lanes).await
+            }
+            result => result.map(drop).map_err(Into::into),
+        }
     }
 
     /// Looks again at lanes that a claim put to sleep. Call it after its commit.

@@ -11,7 +11,8 @@ mod write;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use sqlx::PgConnection;
+use sqlx::pool::PoolConnection;
+use sqlx::{PgConnection, Postgres};
 use taskflow_application::ports::{Inserted, NewJob, StoreResult};
 use taskflow_domain::{JobId, JobState};
 use uuid::Uuid;
@@ -135,6 +136,9 @@ impl Prepared {
     }
 }
 
+/// What became of jobs, and the connection that wrote them.
+type Written = (Vec<Inserted>, PoolConnection<Postgres>);
+
 /// What became of jobs that are inserted whole or not at all.
 struct Whole {
     answers: Vec<Inserted>,
@@ -201,10 +205,11 @@ pub(super) async fn insert(
         // Without keys nothing can be refused but for a backlog, which closes the statement as a whole.
         let keyless = fill.batch.jobs.iter().all(|job| job.spec.idempotency_key.is_none());
         let alone = (!atomic || keyless) && fill.batch.written.len() <= CHUNK;
-        let answers = match if alone { fill.in_one_statement(&inner).await? } else { None } {
-            Some(answers) => answers,
-            None => transact(&inner.pool, &fill).await?,
-        };
+        if alone && let Some((answers, connection)) = fill.in_one_statement(&inner).await? {
+            inner.activate_on(connection, fill.due_lanes(&answers)).await?;
+            return Ok(answers);
+        }
+        let answers = transact(&inner.pool, &fill).await?;
         if !atomic || answers.iter().all(is_good) {
             inner.activate(fill.due_lanes(&answers)).await?;
         }
@@ -267,9 +272,10 @@ impl Fill {
         Ok(Whole { answers, inserted: true })
     }
 
-    /// Writes the batch in a statement that commits by itself. `None` says that a
-    /// tenant has a limit on its backlog and nothing was written.
-    async fn in_one_statement(&self, inner: &Inner) -> StoreResult<Option<Vec<Inserted>>> {
+    /// Writes the batch in a statement that commits by itself, and gives the connection
+    /// for what follows. `None` says that a tenant has a limit on its backlog and
+    /// nothing was written.
+    async fn in_one_statement(&self, inner: &Inner) -> StoreResult<Option<Written>> {
         let mut tenants: Vec<i32> = self.batch.jobs.iter().map(|job| job.spec.tenant.0).collect();
         tenants.sort_unstable();
         tenants.dedup();
@@ -283,14 +289,14 @@ impl Fill {
         }
     }
 
-    async fn attempt(&self, inner: &Inner, tenants: &[i32]) -> Result<Option<Vec<Inserted>>, Fault> {
+    async fn attempt(&self, inner: &Inner, tenants: &[i32]) -> Result<Option<Written>, Fault> {
         let mut connection = inner.pool.acquire().await?;
         let Some(lost) = write(&mut connection, &self.batch, &self.batch.written, tenants).await? else {
             return Ok(None);
         };
         let mut answers = vec![Inserted::New; self.batch.jobs.len()];
         self.answer_lost(&mut connection, lost, &mut answers).await?;
-        Ok(Some(answers))
+        Ok(Some((answers, connection)))
     }
 
     /// Answers for the jobs whose keys were taken, and for the doubles of the batch.
