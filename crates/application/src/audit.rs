@@ -1,14 +1,14 @@
 //! What was done by whom: notes of it, and the proof that they are whole.
 //!
-//! A note is written after what it tells of and before the answer: whoever got
-//! an answer stands in the audit. A process that dies in between leaves a change
-//! whose request was never answered, and which the audit does not tell.
+//! The note of a change is written in the transaction of the change: both happen
+//! or neither. What takes many transactions (a purge, an act on all jobs that meet
+//! a filter) is noted before it begins, and what came of it after.
 
 use std::sync::Arc;
 
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use taskflow_domain::{Json, TenantSlug};
+use taskflow_domain::{Json, TenantSlug, Timestamp};
 
 use crate::World;
 use crate::caller::Caller;
@@ -69,6 +69,30 @@ impl std::fmt::Debug for Seal {
     }
 }
 
+impl AuditNote {
+    /// That `caller` does `action` to `object`, which is `tenant`'s, or nobody's.
+    pub fn of(
+        caller: &Caller,
+        at: Timestamp,
+        tenant: Option<&TenantSlug>,
+        action: &str,
+        object: String,
+        (before, after): (Option<Value>, Option<Value>),
+    ) -> Self {
+        Self {
+            at,
+            actor: caller.actor.clone(),
+            tenant: tenant.cloned(),
+            action: action.to_owned(),
+            object,
+            reason: caller.reason.as_deref().map(str::to_owned),
+            before: before.as_ref().map(Json::from),
+            after: after.as_ref().map(Json::from),
+            request_id: caller.request_id.as_ref().to_owned(),
+        }
+    }
+}
+
 /// Links `notes` to the chain that ends in `head`.
 pub fn link(head: AuditHead, notes: &[AuditNote]) -> Vec<AuditEntry> {
     let mut head = head;
@@ -109,51 +133,8 @@ impl Audit {
         Self { world, notes }
     }
 
-    /// Notes that `caller` did `action` to `object` of its tenant.
-    pub async fn note(
-        &self,
-        caller: &Caller,
-        action: &str,
-        object: String,
-        before: Option<Value>,
-        after: Option<Value>,
-    ) -> StoreResult<()> {
-        self.write(caller, Some(caller.slug.clone()), action, object, before, after).await
-    }
-
-    /// The same for what belongs to no tenant, or to another one than the caller's.
-    pub async fn note_for(
-        &self,
-        caller: &Caller,
-        tenant: Option<TenantSlug>,
-        action: &str,
-        object: String,
-        before: Option<Value>,
-        after: Option<Value>,
-    ) -> StoreResult<()> {
-        self.write(caller, tenant, action, object, before, after).await
-    }
-
-    async fn write(
-        &self,
-        caller: &Caller,
-        tenant: Option<TenantSlug>,
-        action: &str,
-        object: String,
-        before: Option<Value>,
-        after: Option<Value>,
-    ) -> StoreResult<()> {
-        let note = AuditNote {
-            at: self.world.clock.now(),
-            actor: caller.actor.clone(),
-            tenant,
-            action: action.to_owned(),
-            object,
-            reason: caller.reason.as_deref().map(str::to_owned),
-            before: before.as_ref().map(Json::from),
-            after: after.as_ref().map(Json::from),
-            request_id: caller.request_id.as_ref().to_owned(),
-        };
+    /// Adds a note of what is not in one transaction.
+    pub async fn note(&self, note: AuditNote) -> StoreResult<()> {
         self.notes.ask(note).await
     }
 

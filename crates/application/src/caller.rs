@@ -46,6 +46,12 @@ impl Caller {
         }
     }
 
+    /// The same with the reason that a request gives in its body, if it gives one.
+    #[must_use]
+    pub fn because(&self, reason: Option<&str>) -> Self {
+        Self { reason: reason.map(Into::into).or_else(|| self.reason.clone()), ..self.clone() }
+    }
+
     /// Whether the caller may do this.
     pub const fn may(&self, scope: Scope) -> bool {
         self.scopes.allow(scope)

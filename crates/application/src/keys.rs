@@ -6,9 +6,8 @@ use taskflow_domain::{ApiKey, KeyId, Scopes, TenantSlug, Timestamp};
 
 use crate::World;
 use crate::access::{KeyKind, Token};
-use crate::audit::Audit;
 use crate::caller::Caller;
-use crate::ports::{KeyPage, KnownKey, StoreResult};
+use crate::ports::{AuditNote, KeyPage, KnownKey, StoreResult};
 
 /// A key as it is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,13 +43,12 @@ impl std::fmt::Debug for MadeKey {
 #[derive(Clone)]
 pub struct Keys {
     world: World,
-    audit: Audit,
 }
 
 impl Keys {
     /// The use cases over `world`.
     pub fn new(world: World) -> Self {
-        Self { audit: Audit::new(world.clone()), world }
+        Self { world }
     }
 
     /// Makes a key; `None` if its tenant does not exist.
@@ -76,16 +74,21 @@ impl Keys {
             revoked_at: None,
             last_used_at: None,
         };
-        let made = self.keep(key).await?;
-        self.tell(caller, "key.create", &made.key, None).await?;
-        Ok(Some(made))
+        let note = note(caller, now, "key.create", &key, None);
+        self.keep(key, None, note).await.map(Some)
     }
 
-    async fn keep(&self, key: ApiKey) -> StoreResult<MadeKey> {
+    async fn keep(
+        &self,
+        key: ApiKey,
+        instead_of: Option<(KeyId, Timestamp)>,
+        note: AuditNote,
+    ) -> StoreResult<MadeKey> {
         let kind = if key.tenant.is_some() { KeyKind::Tenant } else { KeyKind::Operator };
         let random = [self.world.ids.bytes(), self.world.ids.bytes()];
         let (text, token) = Token::make(kind, key.id, random);
-        self.world.stores.keys.create(&KnownKey { key: key.clone(), digest: token.digest }).await?;
+        let known = KnownKey { key: key.clone(), digest: token.digest };
+        self.world.stores.keys.create_noted(&known, instead_of, Some(note)).await?;
         Ok(MadeKey { key, text })
     }
 
@@ -108,10 +111,8 @@ impl Keys {
             last_used_at: None,
             ..old.clone()
         };
-        let made = self.keep(key).await?;
-        self.world.stores.keys.expire(id, old_ends).await?;
-        self.tell(caller, "key.rotate", &made.key, Some(&old)).await?;
-        Ok(Some(made))
+        let note = note(caller, now, "key.rotate", &key, Some(&old));
+        self.keep(key, Some((id, old_ends)), note).await.map(Some)
     }
 
     /// One key, live or not.
@@ -139,25 +140,18 @@ impl Keys {
     /// Ends a key, at once and in every process; `None` if there is none.
     pub async fn revoke(&self, caller: &Caller, id: KeyId) -> StoreResult<Option<ApiKey>> {
         let Some(old) = self.get(id).await? else { return Ok(None) };
-        self.world.stores.keys.revoke(id, self.world.clock.now()).await?;
-        let ended = self.get(id).await?;
-        if let Some(ended) = &ended {
-            self.tell(caller, "key.revoke", ended, Some(&old)).await?;
-        }
-        Ok(ended)
+        let now = self.world.clock.now();
+        let ended = ApiKey { revoked_at: old.revoked_at.or(Some(now)), ..old.clone() };
+        let note = note(caller, now, "key.revoke", &ended, Some(&old));
+        self.world.stores.keys.revoke_noted(id, now, Some(note)).await?;
+        self.get(id).await
     }
+}
 
-    async fn tell(
-        &self,
-        caller: &Caller,
-        action: &str,
-        key: &ApiKey,
-        before: Option<&ApiKey>,
-    ) -> StoreResult<()> {
-        let tenant = key.tenant.as_ref().map(|(_, slug)| slug.clone());
-        let object = format!("key:{}", key.id);
-        self.audit.note_for(caller, tenant, action, object, before.map(told), Some(told(key))).await
-    }
+fn note(caller: &Caller, now: Timestamp, action: &str, key: &ApiKey, before: Option<&ApiKey>) -> AuditNote {
+    let tenant = key.tenant.as_ref().map(|(_, slug)| slug);
+    let change = (before.map(told), Some(told(key)));
+    AuditNote::of(caller, now, tenant, action, format!("key:{}", key.id), change)
 }
 
 /// What the audit tells of a key.

@@ -1,10 +1,13 @@
 //! Queues as an operator uses them.
 
+use serde_json::{Value, json};
 use taskflow_domain::queue::{Drain, Pause, Queue, QueueSettings};
 use taskflow_domain::{JobState, QueueName, Timestamp};
 
 use crate::World;
-use crate::ports::{QueueDepth, StoreResult, Topic};
+use crate::audit::Audit;
+use crate::caller::Caller;
+use crate::ports::{AuditNote, QueueDepth, StoreResult, Topic};
 
 /// Jobs deleted in one transaction of a purge.
 const PURGE_STEP: u32 = 1_000;
@@ -37,12 +40,13 @@ pub struct Purged {
 #[derive(Clone)]
 pub struct Queues {
     world: World,
+    audit: Audit,
 }
 
 impl Queues {
     /// The use cases over `world`.
     pub fn new(world: World) -> Self {
-        Self { world }
+        Self { audit: Audit::new(world.clone()), world }
     }
 
     /// One queue, if it exists.
@@ -60,62 +64,142 @@ impl Queues {
         self.world.stores.queues.depths().await
     }
 
-    /// Sets limits and pause; makes the queue if need be.
-    pub async fn put(&self, name: &QueueName, settings: &QueueSettings) -> StoreResult<Queue> {
-        let queue = self.world.stores.queues.put(name, settings, self.world.clock.now()).await?;
-        self.world.drains.note(name, settings.drain.is_some());
-        self.world.wakeups.nudge(Topic::Work);
-        Ok(queue)
+    /// Sets the limits, and makes the queue if need be. A pause and a drain stay as
+    /// they are, unless `paused` says otherwise of the pause.
+    pub async fn put(
+        &self,
+        caller: &Caller,
+        name: &QueueName,
+        limits: QueueSettings,
+        paused: Option<bool>,
+    ) -> StoreResult<Queue> {
+        let before = self.get(name).await?.map(|queue| queue.settings);
+        let (held, drain) = before.clone().map(|was| (was.pause, was.drain)).unwrap_or_default();
+        let pause = match paused {
+            Some(false) => None,
+            None => held,
+            Some(true) => Some(held.unwrap_or_else(|| self.pause_by(caller, None, None))),
+        };
+        self.write(caller, "queue.put", name, before.as_ref(), QueueSettings { pause, drain, ..limits }).await
     }
 
     /// Holds a queue; `None` if it does not exist.
     pub async fn pause(
         &self,
+        caller: &Caller,
         name: &QueueName,
-        actor: &str,
         reason: Option<String>,
         until: Option<Timestamp>,
     ) -> StoreResult<Option<Queue>> {
-        let since = self.world.clock.now();
-        let pause = Pause { reason, actor: actor.into(), since, until };
-        self.change(name, |settings| QueueSettings { pause: Some(pause), ..settings }).await
+        let caller = &caller.because(reason.as_deref());
+        let pause = self.pause_by(caller, reason, until);
+        let change = |was| QueueSettings { pause: Some(pause), ..was };
+        self.change(caller, "queue.pause", name, change).await
     }
 
     /// Ends a hold and a drain; `None` if the queue does not exist.
-    pub async fn resume(&self, name: &QueueName) -> StoreResult<Option<Queue>> {
-        self.change(name, |settings| QueueSettings { pause: None, drain: None, ..settings }).await
+    pub async fn resume(&self, caller: &Caller, name: &QueueName) -> StoreResult<Option<Queue>> {
+        let change = |was| QueueSettings { pause: None, drain: None, ..was };
+        self.change(caller, "queue.resume", name, change).await
     }
 
     /// Lets a queue run out: it takes no new jobs, and those that it has run on.
     /// `None` if it does not exist.
     pub async fn drain(
         &self,
+        caller: &Caller,
         name: &QueueName,
-        actor: &str,
         reason: Option<String>,
     ) -> StoreResult<Option<Queue>> {
-        let drain = Drain { reason, actor: actor.into(), since: self.world.clock.now() };
-        self.change(name, |settings| QueueSettings { drain: Some(drain), ..settings }).await
+        let caller = &caller.because(reason.as_deref());
+        let drain = Drain { reason, actor: caller.actor.as_str().into(), since: self.world.clock.now() };
+        let change = |was| QueueSettings { drain: Some(drain), ..was };
+        self.change(caller, "queue.drain", name, change).await
+    }
+
+    fn pause_by(&self, caller: &Caller, reason: Option<String>, until: Option<Timestamp>) -> Pause {
+        Pause { reason, actor: caller.actor.as_str().into(), since: self.world.clock.now(), until }
+    }
+
+    async fn change(
+        &self,
+        caller: &Caller,
+        action: &str,
+        name: &QueueName,
+        change: impl FnOnce(QueueSettings) -> QueueSettings,
+    ) -> StoreResult<Option<Queue>> {
+        let Some(Queue { settings: before, .. }) = self.get(name).await? else { return Ok(None) };
+        let after = change(before.clone());
+        self.write(caller, action, name, Some(&before), after).await.map(Some)
+    }
+
+    async fn write(
+        &self,
+        caller: &Caller,
+        action: &str,
+        name: &QueueName,
+        before: Option<&QueueSettings>,
+        after: QueueSettings,
+    ) -> StoreResult<Queue> {
+        let now = self.world.clock.now();
+        let change = (before.map(told), Some(told(&after)));
+        let note = AuditNote::of(caller, now, None, action, format!("queue:{name}"), change);
+        let queue = self.world.stores.queues.put_noted(name, &after, now, Some(note)).await?;
+        self.world.drains.note(name, after.drain.is_some());
+        self.world.wakeups.nudge(Topic::Work);
+        Ok(queue)
     }
 
     /// Deletes jobs of a queue; `None` if it does not exist. What takes longer than
     /// [`PURGE_MS`] is left for another call.
-    pub async fn purge(&self, name: &QueueName, wish: &Purge) -> StoreResult<Option<Purged>> {
+    pub async fn purge(
+        &self,
+        caller: &Caller,
+        name: &QueueName,
+        wish: &Purge,
+    ) -> StoreResult<Option<Purged>> {
         if self.get(name).await?.is_none() {
             return Ok(None);
         }
-        let before = wish.older_than_ms.map(|age| self.world.clock.now().plus_millis(-age));
+        if wish.dry_run {
+            return self.purgeable(name, wish).await.map(Some);
+        }
+        let states: Vec<_> = wish.states.iter().map(|state| state.as_str()).collect();
+        let asked = json!({ "states": states, "older_than_ms": wish.older_than_ms });
+        self.tell(caller, "queue.purge", name, asked).await?;
+        let purged = self.delete(name, wish).await?;
+        self.tell(caller, "queue.purge.done", name, json!({ "jobs": purged.jobs, "more": purged.more }))
+            .await?;
+        Ok(Some(purged))
+    }
+
+    async fn tell(&self, caller: &Caller, action: &str, name: &QueueName, after: Value) -> StoreResult<()> {
+        let (now, object) = (self.world.clock.now(), format!("queue:{name}"));
+        self.audit.note(AuditNote::of(caller, now, None, action, object, (None, Some(after)))).await
+    }
+
+    async fn purgeable(&self, name: &QueueName, wish: &Purge) -> StoreResult<Purged> {
+        let before = self.before(wish);
+        let mut purged = Purged::default();
+        for &state in &wish.states {
+            let found = self.world.stores.queues.purgeable(name, state, before, MOST_COUNTED).await?;
+            purged.jobs += u64::from(found);
+            purged.more |= found == MOST_COUNTED;
+        }
+        Ok(purged)
+    }
+
+    fn before(&self, wish: &Purge) -> Option<Timestamp> {
+        wish.older_than_ms.map(|age| self.world.clock.now().plus_millis(-age))
+    }
+
+    async fn delete(&self, name: &QueueName, wish: &Purge) -> StoreResult<Purged> {
+        let before = self.before(wish);
         let queues = &self.world.stores.queues;
         let mut purged = Purged::default();
         let give_up = self.world.clock.now().plus_millis(PURGE_MS);
         for &state in &wish.states {
             loop {
-                if wish.dry_run {
-                    let found = queues.purgeable(name, state, before, MOST_COUNTED).await?;
-                    purged.jobs += u64::from(found);
-                    purged.more |= found == MOST_COUNTED;
-                    break;
-                }
                 let gone = queues.purge(name, state, before, PURGE_STEP).await?;
                 purged.jobs += u64::from(gone);
                 if gone < PURGE_STEP {
@@ -123,26 +207,29 @@ impl Queues {
                 }
                 if self.world.clock.now() >= give_up {
                     purged.more = true;
-                    return Ok(Some(purged));
+                    return Ok(purged);
                 }
             }
         }
-        Ok(Some(purged))
+        Ok(purged)
     }
 
-    /// The time of the use cases, for callers that set a pause through `put`.
+    /// The time of the use cases.
     pub fn now(&self) -> Timestamp {
         self.world.clock.now()
     }
+}
 
-    async fn change(
-        &self,
-        name: &QueueName,
-        change: impl FnOnce(QueueSettings) -> QueueSettings,
-    ) -> StoreResult<Option<Queue>> {
-        match self.get(name).await? {
-            None => Ok(None),
-            Some(queue) => self.put(name, &change(queue.settings)).await.map(Some),
-        }
-    }
+/// What the audit tells of a queue.
+fn told(settings: &QueueSettings) -> Value {
+    let until = |at: Option<Timestamp>| at.map(|at| at.to_string());
+    json!({
+        "max_running": settings.max_running,
+        "max_running_per_tenant": settings.max_running_per_tenant,
+        "rate_limit": settings.rate.map(|rate| json!({ "limit": rate.limit, "period_ms": rate.period_ms })),
+        "pause": settings.pause.as_ref().map(|pause| {
+            json!({ "reason": pause.reason, "actor": pause.actor, "until": until(pause.until) })
+        }),
+        "drain": settings.drain.as_ref().map(|drain| json!({ "reason": drain.reason, "actor": drain.actor })),
+    })
 }

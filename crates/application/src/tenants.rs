@@ -5,21 +5,19 @@ use taskflow_domain::TenantSlug;
 use taskflow_domain::tenant::{Tenant, TenantSettings};
 
 use crate::World;
-use crate::audit::Audit;
 use crate::caller::Caller;
-use crate::ports::{StoreResult, Topic};
+use crate::ports::{AuditNote, StoreResult, Topic};
 
 /// Tenants as an operator uses them.
 #[derive(Clone)]
 pub struct Tenants {
     world: World,
-    audit: Audit,
 }
 
 impl Tenants {
     /// The use cases over `world`.
     pub fn new(world: World) -> Self {
-        Self { audit: Audit::new(world.clone()), world }
+        Self { world }
     }
 
     /// One tenant, if it exists.
@@ -42,12 +40,13 @@ impl Tenants {
     ) -> StoreResult<Tenant> {
         let paused = settings.paused || settings.suspended;
         let settings = TenantSettings { paused, ..settings.clone() };
-        let before = self.world.stores.tenants.get(slug).await?;
-        let tenant = self.world.stores.tenants.put(slug, &settings, self.world.clock.now()).await?;
+        let tenants = &self.world.stores.tenants;
+        let before = tenants.get(slug).await?.map(|was| told(&was.settings));
+        let now = self.world.clock.now();
+        let change = (before, Some(told(&settings)));
+        let note = AuditNote::of(caller, now, Some(slug), "tenant.put", format!("tenant:{slug}"), change);
+        let tenant = tenants.put_noted(slug, &settings, now, Some(note)).await?;
         self.world.wakeups.nudge(Topic::Work);
-        let (object, before) = (format!("tenant:{slug}"), before.as_ref().map(|was| told(&was.settings)));
-        let after = Some(told(&tenant.settings));
-        self.audit.note_for(caller, Some(slug.clone()), "tenant.put", object, before, after).await?;
         Ok(tenant)
     }
 }

@@ -1,11 +1,15 @@
 //! The audit: a chain that only grows.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, bail};
 use taskflow_application::audit::{Seal, link};
-use taskflow_application::ports::{AuditFilter, AuditHead, AuditNote, Stores};
-use taskflow_domain::{Actor, Json, TenantSlug};
+use taskflow_application::ports::{AuditFilter, AuditHead, AuditNote, Committed, RulePut, Stores};
+use taskflow_domain::queue::QueueSettings;
+use taskflow_domain::tenant::TenantSettings;
+use taskflow_domain::{Actor, Json, TenantSlug, change};
 
-use crate::builders::{at, slug};
+use super::keys::key;
+use crate::builders::{Scene, at, queue, slug};
+use crate::rules::Draft;
 
 const START: AuditHead = AuditHead { seq: 0, seal: Seal::NONE };
 
@@ -77,5 +81,36 @@ pub async fn the_list_is_filtered(stores: &Stores) -> Result<()> {
         }
         assert_eq!(found, expected, "{filter:?}");
     }
+    Ok(())
+}
+
+/// The numbers of the notes that are in the chain.
+async fn told(stores: &Stores) -> Result<Vec<String>> {
+    Ok(stores.audit.chain(0, 100).await?.into_iter().map(|entry| entry.note.request_id).collect())
+}
+
+/// A change that is made is noted with it, and one that is not made is not.
+pub async fn a_change_and_its_note_are_one(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    let note = |number| Some(note(number, None));
+    stores.queues.put_noted(&queue("mail")?, &QueueSettings::default(), at(1), note(1)).await?;
+    stores.tenants.put_noted(&slug("acme")?, &TenantSettings::default(), at(1), note(2)).await?;
+    stores.keys.create_noted(&key(7, None), None, note(3)).await?;
+    assert!(stores.keys.create_noted(&key(7, None), None, note(4)).await.is_err());
+    stores.keys.revoke_noted(key(7, None).key.id, at(2), note(5)).await?;
+    let rule = Draft::manual(scene.tenant.id, 1).0;
+    let actor = Actor::operator();
+    assert_eq!(stores.rules.put_noted(&rule, None, &actor, note(6)).await?, RulePut::Done);
+    assert_eq!(stores.rules.put_noted(&rule, None, &actor, note(7)).await?, RulePut::Conflict);
+    assert!(stores.rules.delete_noted(rule.tenant, rule.id, at(3), note(8)).await?);
+    assert!(!stores.rules.delete_noted(rule.tenant, rule.id, at(3), note(9)).await?);
+    let job = scene.put_one(scene.job(1)?).await?;
+    let job = scene.look(job, at(4)).await?;
+    let Some(cancel) = change::cancel(&job, actor, None, at(4))? else { bail!("nothing to cancel") };
+    for (number, expected) in [(10, Committed::Done), (11, Committed::Refused)] {
+        let note = note(number).context("a note")?;
+        assert_eq!(stores.jobs.commit_noted(&cancel, note).await?, expected);
+    }
+    assert_eq!(told(stores).await?, ["r1", "r2", "r3", "r5", "r6", "r8", "r10"]);
     Ok(())
 }

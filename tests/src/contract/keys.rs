@@ -13,7 +13,7 @@ fn id(number: u128) -> KeyId {
     KeyId(Uuid::from_u128(number))
 }
 
-fn key(number: u128, tenant: Option<(TenantId, TenantSlug)>) -> KnownKey {
+pub(super) fn key(number: u128, tenant: Option<(TenantId, TenantSlug)>) -> KnownKey {
     let scopes = if tenant.is_some() {
         [Scope::JobsRead, Scope::Worker].into_iter().collect()
     } else {
@@ -74,8 +74,8 @@ pub async fn a_revoked_key_keeps_its_end(stores: &Stores) -> Result<()> {
 /// An end can be brought forward and not put off.
 pub async fn an_end_comes_nearer(stores: &Stores) -> Result<()> {
     stores.keys.create(&key(7, None)).await?;
-    for (set, expected) in [(50, 50), (90, 50), (20, 20)] {
-        stores.keys.expire(id(7), at(set)).await?;
+    for (other, set, expected) in [(8, 50, 50), (9, 90, 50), (10, 20, 20)] {
+        stores.keys.create_noted(&key(other, None), Some((id(7), at(set))), None).await?;
         assert_eq!(one(stores, 7).await?.key.expires_at, Some(at(expected)));
     }
     let key = one(stores, 7).await?.key;

@@ -88,7 +88,7 @@ macro_rules! contract_suite {
             automation: occurrences_are_fired two_days_are_missed instances_overlap a_missing_field_is_told an_event_reaches_every_rule_once a_chain_is_cut a_delivery_repeats billing_is_recalculated a_rehearsal_makes_nothing;
             keys: a_key_comes_back a_revoked_key_keeps_its_end an_end_comes_nearer
                 the_last_use_is_the_latest keys_are_listed_in_pages;
-            audit: the_chain_holds nobody_branches_off the_list_is_filtered;
+            audit: the_chain_holds nobody_branches_off the_list_is_filtered a_change_and_its_note_are_one;
         }
     };
 }

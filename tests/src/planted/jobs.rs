@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use taskflow_application::ports::{
-    Claim, ClaimRequest, Committed, Discrepancies, Extended, Inserted, JobStore, NewJob, Promoted, Route,
-    StoreResult,
+    AuditNote, Claim, ClaimRequest, Committed, Discrepancies, Extended, Inserted, JobStore, NewJob, Promoted,
+    Route, StoreResult,
 };
 use taskflow_domain::{
     Decision, Guard, JobChange, JobId, JobState, Lease, LeaseToken, Outcome, Progress, Standing, TenantId,
@@ -185,6 +185,12 @@ impl JobStore for Planted {
             return Ok(vec![Committed::Done; changes.len()]);
         }
         self.inner.jobs.commit(&changes).await
+    }
+
+    async fn commit_noted(&self, change: &JobChange, note: AuditNote) -> StoreResult<Committed> {
+        let mut change = change.clone();
+        self.spoil(&mut change).await?;
+        self.inner.jobs.commit_noted(&change, note).await
     }
 
     async fn leases(&self, jobs: &[(TenantId, JobId)]) -> StoreResult<Vec<Option<Lease>>> {

@@ -1,7 +1,9 @@
 //! Queues and workers, with a defect.
 
 use async_trait::async_trait;
-use taskflow_application::ports::{HeldLease, QueueDepth, QueueStore, StoreResult, Worker, WorkerStore};
+use taskflow_application::ports::{
+    AuditNote, HeldLease, QueueDepth, QueueStore, StoreResult, Worker, WorkerStore,
+};
 use taskflow_domain::queue::{Queue, QueueSettings};
 use taskflow_domain::{JobState, QueueName, Timestamp, WorkerName};
 
@@ -17,12 +19,18 @@ impl QueueStore for Planted {
         self.inner.queues.list().await
     }
 
-    async fn put(&self, name: &QueueName, settings: &QueueSettings, now: Timestamp) -> StoreResult<Queue> {
+    async fn put_noted(
+        &self,
+        name: &QueueName,
+        settings: &QueueSettings,
+        now: Timestamp,
+        note: Option<AuditNote>,
+    ) -> StoreResult<Queue> {
         let mut settings = settings.clone();
         if self.is(Bug::RateNotSpent) {
             settings.rate = None;
         }
-        self.inner.queues.put(name, &settings, now).await
+        self.inner.queues.put_noted(name, &settings, now, note).await
     }
 
     async fn depths(&self) -> StoreResult<Vec<QueueDepth>> {

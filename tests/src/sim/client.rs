@@ -8,7 +8,7 @@ use taskflow_application::jobs::{JobWish, JobsError};
 use taskflow_application::ports::{StoreError, StoreResult};
 use taskflow_checker::history::{Known, Op, Rate};
 use taskflow_domain::change::Edit;
-use taskflow_domain::queue::{Pause, QueueSettings, Rate as QueueRate};
+use taskflow_domain::queue::{QueueSettings, Rate as QueueRate};
 use taskflow_domain::target::{Builtin, Target};
 use taskflow_domain::tenant::TenantSettings;
 use taskflow_domain::{Job, JobId, Json, Priority, QueueName};
@@ -17,6 +17,7 @@ use tokio::time::sleep;
 use super::api::{Lost, ask};
 use super::executor::payload_of;
 use super::log::{caller, job_name, tenant_name};
+use super::node::Node;
 use super::plan::{Deed, Process, QueueWish, TenantWish, Wish};
 use super::world::Sim;
 use crate::builders::policy;
@@ -160,20 +161,24 @@ async fn change(sim: &Arc<Sim>, deed: Deed) {
 
 async fn set_queue(sim: &Arc<Sim>, index: usize, wish: QueueWish) {
     let until = wish.held_ms.map(|ms| sim.timeline.now().plus_millis(i64::try_from(ms).unwrap_or(0)));
-    let since = sim.timeline.now();
-    let pause = until.map(|until| Pause { reason: None, actor: "api".into(), since, until: Some(until) });
-    let settings = QueueSettings {
+    let limits = QueueSettings {
         max_running: wish.max_running,
         max_running_per_tenant: wish.per_tenant,
         rate: wish.rate.map(|limit| QueueRate { limit, period_ms: 2_000 }),
-        pause,
         ..QueueSettings::default()
     };
     // An operator asks until there is an answer: setting is the same each time.
     for _ in 0..20 {
-        let (invoked_at, name, settings) = (sim.now_us(), queue_name(index), settings.clone());
-        let answer =
-            ask(sim, OUTSIDE, move |node| async move { node.queues.put(&name, &settings).await }).await;
+        let (invoked_at, name, limits) = (sim.now_us(), queue_name(index), limits.clone());
+        let put = move |node: Arc<Node>| async move {
+            let caller = caller(0);
+            node.queues.put(&caller, &name, limits, Some(false)).await?;
+            match until {
+                None => Ok(None),
+                Some(until) => node.queues.pause(&caller, &name, None, Some(until)).await,
+            }
+        };
+        let answer = ask(sim, OUTSIDE, put).await;
         let known = known_stored(&answer);
         let op = Op::SetQueue {
             queue: queue_name(index).as_str().into(),

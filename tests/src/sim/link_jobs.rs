@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use taskflow_application::ports::{
-    Claim, ClaimRequest, Committed, Discrepancies, Extended, Inserted, JobStore, NewJob, Promoted,
+    AuditNote, Claim, ClaimRequest, Committed, Discrepancies, Extended, Inserted, JobStore, NewJob, Promoted,
     StoreResult,
 };
 use taskflow_checker::history::LeaseRow;
@@ -73,6 +73,13 @@ impl JobStore for Link {
     async fn commit(&self, changes: &[JobChange]) -> StoreResult<Vec<Committed>> {
         let note = |log: &mut Log, answers: &Vec<Committed>, at| note_commit(log, changes, answers, at);
         self.pass("commit", self.sim.stores.jobs.commit(changes), note).await
+    }
+
+    async fn commit_noted(&self, change: &JobChange, note: AuditNote) -> StoreResult<Committed> {
+        let tell = |log: &mut Log, answer: &Committed, at| {
+            note_commit(log, std::slice::from_ref(change), std::slice::from_ref(answer), at)
+        };
+        self.pass("commit", self.sim.stores.jobs.commit_noted(change, note), tell).await
     }
 
     async fn leases(&self, jobs: &[(TenantId, JobId)]) -> StoreResult<Vec<Option<Lease>>> {

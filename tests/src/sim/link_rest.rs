@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use taskflow_application::ports::{
-    HeldLease, JobFilter, JobReader, Page, QueueDepth, QueueStore, StoreResult, TenantStore, Worker,
-    WorkerStore,
+    AuditNote, HeldLease, JobFilter, JobReader, Page, QueueDepth, QueueStore, StoreResult, TenantStore,
+    Worker, WorkerStore,
 };
 use taskflow_checker::history::LeaseRow;
 use taskflow_domain::queue::{Queue, QueueSettings};
@@ -92,8 +92,15 @@ impl QueueStore for Link {
         self.pass("queues", self.sim.stores.queues.list(), count).await
     }
 
-    async fn put(&self, name: &QueueName, settings: &QueueSettings, now: Timestamp) -> StoreResult<Queue> {
-        self.pass("put_queue", self.sim.stores.queues.put(name, settings, now), nothing).await
+    async fn put_noted(
+        &self,
+        name: &QueueName,
+        settings: &QueueSettings,
+        now: Timestamp,
+        note: Option<AuditNote>,
+    ) -> StoreResult<Queue> {
+        let put = self.sim.stores.queues.put_noted(name, settings, now, note);
+        self.pass("put_queue", put, nothing).await
     }
 
     async fn depths(&self) -> StoreResult<Vec<QueueDepth>> {
@@ -144,8 +151,15 @@ impl TenantStore for Link {
         self.pass("tenants", self.sim.stores.tenants.list(after, limit), count).await
     }
 
-    async fn put(&self, slug: &TenantSlug, settings: &TenantSettings, now: Timestamp) -> StoreResult<Tenant> {
-        self.pass("put_tenant", self.sim.stores.tenants.put(slug, settings, now), nothing).await
+    async fn put_noted(
+        &self,
+        slug: &TenantSlug,
+        settings: &TenantSettings,
+        now: Timestamp,
+        note: Option<AuditNote>,
+    ) -> StoreResult<Tenant> {
+        let put = self.sim.stores.tenants.put_noted(slug, settings, now, note);
+        self.pass("put_tenant", put, nothing).await
     }
 }
 

@@ -2,13 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use std::sync::Arc;
-
 use axum::extract::State;
-use serde_json::json;
-use taskflow_application::Caller;
 use taskflow_application::ports::QueueDepth;
-use taskflow_domain::queue::{Pause, Queue, QueueSettings, Rate};
+use taskflow_domain::queue::{Queue, QueueSettings, Rate};
 use taskflow_domain::{QueueName, Timestamp};
 use taskflow_protocol::{self as wire, Time};
 use utoipa_axum::router::OpenApiRouter;
@@ -84,32 +80,6 @@ pub(super) async fn with_depth(state: &ApiState, found: Queue) -> Result<wire::Q
     let depth = depths.iter().find(|depth| depth.name == found.name);
     let recent = insight::recent(state).await?.of(&found.name);
     Ok(queue(&found, depth, recent, state.queues.now()))
-}
-
-/// Tells the audit what was done to a queue.
-async fn tell(
-    state: &ApiState,
-    caller: &Caller,
-    action: &str,
-    before: Option<&QueueSettings>,
-    after: &Queue,
-) -> Result<(), Problem> {
-    let told = |settings: &QueueSettings| {
-        let until = |at: Option<Timestamp>| at.map(|at| at.to_string());
-        let rate = settings.rate.map(|rate| json!({ "limit": rate.limit, "period_ms": rate.period_ms }));
-        let pause = settings.pause.as_ref().map(
-            |pause| json!({ "reason": pause.reason, "actor": pause.actor, "until": until(pause.until) }),
-        );
-        json!({
-            "max_running": settings.max_running,
-            "max_running_per_tenant": settings.max_running_per_tenant,
-            "rate_limit": rate,
-            "pause": pause,
-            "draining": settings.drain.is_some(),
-        })
-    };
-    let (object, after) = (format!("queue:{}", after.name), told(&after.settings));
-    Ok(state.audit.note_for(caller, None, action, object, before.map(told), Some(after)).await?)
 }
 
 /// What is no name names no queue.
@@ -224,18 +194,7 @@ async fn put_queue(
     let name = name_of(&name)?;
     let Wish { settings, paused } = body.read(wish)?;
     let work = async move {
-        let now = state.queues.now();
-        let found = state.queues.get(&name).await?.map(|queue| queue.settings);
-        let (held, drain) =
-            found.clone().map(|settings| (settings.pause, settings.drain)).unwrap_or_default();
-        let actor = caller.actor.as_str().to_owned();
-        let pause = match paused {
-            Some(false) => None,
-            None => held,
-            Some(true) => Some(held.unwrap_or(Pause { reason: None, actor, since: now, until: None })),
-        };
-        let put = state.queues.put(&name, &QueueSettings { pause, drain, ..settings }).await?;
-        tell(&state, &caller, "queue.put", found.as_ref(), &put).await?;
+        let put = state.queues.put(&caller, &name, settings, paused).await?;
         with_depth(&state, put).await
     };
     detached(work).await?.map(Answer)
@@ -280,12 +239,8 @@ async fn pause_queue(
     let name = name_of(&name)?;
     let hold = body.read_if_sent(hold)?;
     let work = async move {
-        let before = state.queues.get(&name).await?.map(|queue| queue.settings);
-        let reason = hold.reason.as_deref().map(Arc::from).or_else(|| caller.reason.clone());
-        let paused = state.queues.pause(&name, caller.actor.as_str(), hold.reason, hold.until).await?;
+        let paused = state.queues.pause(&caller, &name, hold.reason, hold.until).await?;
         let paused = paused.ok_or_else(|| Problem::not_found("queue"))?;
-        let caller = Caller { reason, ..caller };
-        tell(&state, &caller, "queue.pause", before.as_ref(), &paused).await?;
         with_depth(&state, paused).await
     };
     detached(work).await?.map(Answer)
@@ -313,9 +268,8 @@ async fn resume_queue(
     let name = name_of(&name)?;
     body.read_if_sent(|value, faults| Object::open(value, &Path::ROOT, faults).map(Object::close))?;
     let work = async move {
-        let before = state.queues.get(&name).await?.map(|queue| queue.settings);
-        let resumed = state.queues.resume(&name).await?.ok_or_else(|| Problem::not_found("queue"))?;
-        tell(&state, &caller, "queue.resume", before.as_ref(), &resumed).await?;
+        let resumed = state.queues.resume(&caller, &name).await?;
+        let resumed = resumed.ok_or_else(|| Problem::not_found("queue"))?;
         with_depth(&state, resumed).await
     };
     detached(work).await?.map(Answer)

@@ -12,7 +12,7 @@ use super::judge::Occasion;
 use super::{Automation, AutomationError};
 use crate::caller::Caller;
 use crate::meter;
-use crate::ports::{Appended, Fire, FireClaim, Fired, SecretOf, StoreError, Topic, Verified};
+use crate::ports::{Appended, AuditNote, Fire, FireClaim, Fired, SecretOf, StoreError, Topic, Verified};
 
 /// Refused deliveries that are kept of one rule in a minute. Whoever has no
 /// secret cannot fill the disk.
@@ -258,13 +258,12 @@ impl Automation {
         } else if let Some(tenant) = self.world.stores.tenants.get_many(&[rule.tenant]).await?.pop() {
             fire.firings.push(self.judge(&rule, &tenant, &occasion).await);
         }
+        let asked: Vec<_> = fire.firings.iter().map(|planned| planned.firing.id.to_string()).collect();
+        let change = (None, Some(json!({ "firings": asked })));
+        let (slug, object) = (Some(&caller.slug), format!("rule:{id}"));
+        self.audit.note(AuditNote::of(caller, now, slug, "rule.trigger", object, change)).await?;
         let fired = self.commit(vec![fire]).await?;
-        let fired = fired.first().map(|fired| firings(fired).to_vec()).unwrap_or_default();
-        let made: Vec<_> = fired.iter().map(|firing| firing.id.to_string()).collect();
-        self.audit
-            .note(caller, "rule.trigger", format!("rule:{id}"), None, Some(json!({ "firings": made })))
-            .await?;
-        Ok(fired)
+        Ok(fired.first().map(|fired| firings(fired).to_vec()).unwrap_or_default())
     }
 
     pub(super) fn by_hand(&self, rule: &Rule, input: &Json, now: Timestamp) -> Occasion {

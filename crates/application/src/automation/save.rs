@@ -7,7 +7,7 @@ use taskflow_domain::{Rule, RuleDocument, RuleId, Scope, Timestamp};
 use super::tick::cron;
 use super::{Automation, AutomationError};
 use crate::caller::Caller;
-use crate::ports::{RulePut, SealedSecret, SecretOf, Topic};
+use crate::ports::{AuditNote, RulePut, SealedSecret, SecretOf, Topic};
 
 /// How often a change is tried again when the rule moved on in the meantime.
 const TRIES: usize = 8;
@@ -22,6 +22,19 @@ fn told(rule: &Rule) -> Value {
         "mode": rule.mode.as_str(),
         "document": serde_json::to_value(&rule.document).unwrap_or_default(),
     })
+}
+
+/// What the audit is told of what becomes of a rule.
+fn note(
+    caller: &Caller,
+    now: Timestamp,
+    action: &str,
+    before: Option<&Rule>,
+    after: Option<&Rule>,
+) -> AuditNote {
+    let id = after.or(before).map(|rule| rule.id.to_string()).unwrap_or_default();
+    let change = (before.map(told), after.map(told));
+    AuditNote::of(caller, now, Some(&caller.slug), action, format!("rule:{id}"), change)
 }
 
 /// A rule as it is asked for. A webhook trigger with an empty key gets one.
@@ -65,11 +78,9 @@ impl Automation {
         };
         let rule = self.prepare(caller, rule, None, wish.secret.is_some(), now).await?;
         let secrets = self.seal(&rule, wish.secret.as_deref(), &[], now)?;
-        match self.put(caller, &rule, secrets.as_deref()).await? {
-            RulePut::Done => {
-                self.tell(caller, "rule.create", None, Some(&rule)).await?;
-                Ok(rule)
-            }
+        let note = note(caller, now, "rule.create", None, Some(&rule));
+        match self.put(caller, &rule, secrets.as_deref(), note).await? {
+            RulePut::Done => Ok(rule),
             RulePut::KeyTaken => Err(AutomationError::KeyTaken),
             RulePut::Conflict => Err(AutomationError::Contended),
         }
@@ -105,24 +116,10 @@ impl Automation {
     pub async fn delete(&self, caller: &Caller, id: RuleId) -> Result<(), AutomationError> {
         let tenant = self.tenant(caller).await?;
         let old = self.get(caller, id).await?;
-        let there = self.world.stores.rules.delete(tenant, id, self.world.clock.now()).await?;
-        if !there {
-            return Err(AutomationError::NotFound);
-        }
-        self.tell(caller, "rule.delete", Some(&old), None).await
-    }
-
-    /// Tells the audit what became of a rule.
-    async fn tell(
-        &self,
-        caller: &Caller,
-        action: &str,
-        before: Option<&Rule>,
-        after: Option<&Rule>,
-    ) -> Result<(), AutomationError> {
-        let id = after.or(before).map(|rule| rule.id.to_string()).unwrap_or_default();
-        let (before, after) = (before.map(told), after.map(told));
-        Ok(self.audit.note(caller, action, format!("rule:{id}"), before, after).await?)
+        let now = self.world.clock.now();
+        let note = note(caller, now, "rule.delete", Some(&old), None);
+        let there = self.world.stores.rules.delete_noted(tenant, id, now, Some(note)).await?;
+        if there { Ok(()) } else { Err(AutomationError::NotFound) }
     }
 
     /// Reads, changes, checks and writes; again if the rule moved on in between.
@@ -148,17 +145,15 @@ impl Automation {
             let has_secret = secret.is_some() || !kept.is_empty();
             let rule = self.prepare(caller, rule, Some(&old), has_secret, now).await?;
             let secrets = self.seal(&rule, secret, &kept, now)?;
-            match self.put(caller, &rule, secrets.as_deref()).await? {
-                RulePut::Done => {
-                    let switched = rule.document == old.document && rule.mode == old.mode && secret.is_none();
-                    let action = match (switched, rule.enabled) {
-                        (false, _) => "rule.put",
-                        (true, true) => "rule.enable",
-                        (true, false) => "rule.disable",
-                    };
-                    self.tell(caller, action, Some(&old), Some(&rule)).await?;
-                    return Ok(rule);
-                }
+            let switched = rule.document == old.document && rule.mode == old.mode && secret.is_none();
+            let action = match (switched, rule.enabled) {
+                (false, _) => "rule.put",
+                (true, true) => "rule.enable",
+                (true, false) => "rule.disable",
+            };
+            let note = note(caller, now, action, Some(&old), Some(&rule));
+            match self.put(caller, &rule, secrets.as_deref(), note).await? {
+                RulePut::Done => return Ok(rule),
                 RulePut::KeyTaken => return Err(AutomationError::KeyTaken),
                 RulePut::Conflict => {}
             }
@@ -171,8 +166,9 @@ impl Automation {
         caller: &Caller,
         rule: &Rule,
         secrets: Option<&[SealedSecret]>,
+        note: AuditNote,
     ) -> Result<RulePut, AutomationError> {
-        let put = self.world.stores.rules.put(rule, secrets, &caller.actor).await?;
+        let put = self.world.stores.rules.put_noted(rule, secrets, &caller.actor, Some(note)).await?;
         self.world.wakeups.nudge(Topic::Schedule);
         Ok(put)
     }

@@ -2,11 +2,11 @@
 
 use taskflow_domain::{Job, JobChange, JobState, Kind, QueueName, Timestamp, change};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Jobs, JobsError};
 use crate::caller::Caller;
-use crate::ports::{Committed, JobFilter, Page};
+use crate::ports::{AuditNote, Committed, JobFilter, Page};
 
 /// Jobs of one transaction: few enough that nobody waits for it.
 const STEP: u32 = 500;
@@ -21,6 +21,14 @@ pub enum BulkAction {
 }
 
 impl BulkAction {
+    /// What the audit calls it.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cancel => "jobs.cancel",
+            Self::Retry => "jobs.retry",
+        }
+    }
+
     /// The states from which it is possible.
     const fn possible(self) -> &'static [JobState] {
         match self {
@@ -92,12 +100,15 @@ impl Jobs {
             outcome.matched = reader.count(tenant, &filter, self.world.clock.now()).await?;
             return Ok(outcome);
         }
+        // It is many transactions, so what is asked stands in the audit before them.
+        self.tell(caller, action.as_str(), json!({ "filter": told(&filter) })).await?;
         let mut page = Page { before: None, limit: STEP };
         loop {
             let now = self.world.clock.now();
             let jobs = reader.list(tenant, &filter, page, now).await?;
             let Some(last) = jobs.last() else {
-                self.tell(caller, action, &filter, outcome).await?;
+                let after = json!({ "matched": outcome.matched, "changed": outcome.changed });
+                self.tell(caller, &format!("{}.done", action.as_str()), after).await?;
                 return Ok(outcome);
             };
             page.before = Some(last.spec.id);
@@ -110,34 +121,26 @@ impl Jobs {
     }
 
     /// Each job's history tells of it too, with the actor.
-    async fn tell(
-        &self,
-        caller: &Caller,
-        action: BulkAction,
-        filter: &JobFilter,
-        outcome: BulkOutcome,
-    ) -> Result<(), JobsError> {
-        let action = match action {
-            BulkAction::Cancel => "jobs.cancel",
-            BulkAction::Retry => "jobs.retry",
-        };
-        let states: Vec<_> = filter.states.iter().map(|state| state.as_str()).collect();
-        let time = |at: Option<Timestamp>| at.map(|at| at.to_string());
-        let after = json!({
-            "filter": {
-                "state": states,
-                "queue": filter.queue.as_ref().map(QueueName::as_str),
-                "kind": filter.kind.as_ref().map(Kind::as_str),
-                "priority": filter.priority.map(taskflow_domain::Priority::as_str),
-                "correlation_id": filter.correlation_id.map(|id| id.to_string()),
-                "rule_id": filter.rule_id.map(|id| id.to_string()),
-                "labels": filter.labels,
-                "created_after": time(filter.created_after),
-                "created_before": time(filter.created_before),
-            },
-            "matched": outcome.matched,
-            "changed": outcome.changed,
-        });
-        Ok(self.audit.note(caller, action, "jobs".to_owned(), None, Some(after)).await?)
+    async fn tell(&self, caller: &Caller, action: &str, after: Value) -> Result<(), JobsError> {
+        let (now, slug) = (self.world.clock.now(), Some(&caller.slug));
+        let note = AuditNote::of(caller, now, slug, action, "jobs".to_owned(), (None, Some(after)));
+        Ok(self.audit.note(note).await?)
     }
+}
+
+/// What the audit tells of a filter.
+fn told(filter: &JobFilter) -> Value {
+    let states: Vec<_> = filter.states.iter().map(|state| state.as_str()).collect();
+    let time = |at: Option<Timestamp>| at.map(|at| at.to_string());
+    json!({
+        "state": states,
+        "queue": filter.queue.as_ref().map(QueueName::as_str),
+        "kind": filter.kind.as_ref().map(Kind::as_str),
+        "priority": filter.priority.map(taskflow_domain::Priority::as_str),
+        "correlation_id": filter.correlation_id.map(|id| id.to_string()),
+        "rule_id": filter.rule_id.map(|id| id.to_string()),
+        "labels": filter.labels,
+        "created_after": time(filter.created_after),
+        "created_before": time(filter.created_before),
+    })
 }

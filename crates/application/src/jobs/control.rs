@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 use taskflow_domain::change::{self, Edit};
-use taskflow_domain::{Decision, Job, JobChange, JobId, JobState, Refusal, Timestamp};
+use taskflow_domain::{Decision, Job, JobChange, JobId, JobState, Refusal, Standing, Timestamp};
 
 use super::{Jobs, JobsError};
 use crate::caller::Caller;
-use crate::ports::{Committed, Topic};
+use crate::ports::{AuditNote, Committed, Topic};
 
 /// How often a change is tried again when the job moved on in the meantime.
 const TRIES: usize = 8;
@@ -14,10 +14,7 @@ const TRIES: usize = 8;
 impl Jobs {
     /// Ends a job. A running one is told to stop, and is CANCELLED once it has.
     pub async fn cancel(&self, caller: &Caller, id: JobId, reason: Option<&str>) -> Result<Job, JobsError> {
-        let caller = &match reason {
-            Some(reason) => Caller { reason: Some(reason.into()), ..caller.clone() },
-            None => caller.clone(),
-        };
+        let caller = &caller.because(reason);
         self.act(caller, "job.cancel", id, |job, now| change::cancel(job, caller.actor.clone(), reason, now))
             .await
     }
@@ -66,13 +63,11 @@ impl Jobs {
             let now = self.world.clock.now();
             let job = reader.get(tenant, id, now).await?.ok_or(JobsError::NotFound)?;
             let Some(change) = decide(&job, now)? else { return Ok(job) };
-            let committed = self.world.stores.jobs.commit(std::slice::from_ref(&change)).await?;
-            if committed.first() == Some(&Committed::Done) {
+            let told = (Some(told(&job, None)), Some(told(&job, Some(&change))));
+            let note = AuditNote::of(caller, now, Some(&caller.slug), action, format!("job:{id}"), told);
+            if self.world.stores.jobs.commit_noted(&change, note).await? == Committed::Done {
                 self.announce_changes(std::slice::from_ref(&change));
-                let after = reader.get(tenant, id, now).await?.ok_or(JobsError::NotFound)?;
-                let (before, told_after) = (Some(told(&job)), Some(told(&after)));
-                self.audit.note(caller, action, format!("job:{id}"), before, told_after).await?;
-                return Ok(after);
+                return reader.get(tenant, id, now).await?.ok_or(JobsError::NotFound);
             }
         }
         Err(JobsError::Contended)
@@ -96,13 +91,22 @@ impl Jobs {
     }
 }
 
-/// What the audit tells of a job: what an act on it can change.
-fn told(job: &Job) -> Value {
+/// What the audit tells of a job, as it was or as `change` makes it: what an act
+/// on it can change.
+fn told(job: &Job, change: Option<&JobChange>) -> Value {
+    let state = match change.map(|change| &change.decision) {
+        Some(Decision::Move(standing)) => standing.state(),
+        _ => job.standing.state(),
+    };
+    let asked = matches!(change.map(|change| &change.decision), Some(Decision::RequestCancel(_)))
+        || matches!(&job.standing, Standing::Running { cancel: Some(_), .. });
+    let edit = change.and_then(|change| change.edit.as_ref());
     json!({
-        "state": job.standing.state().as_str(),
-        "priority": job.spec.priority.as_str(),
-        "run_at": job.spec.run_at.to_string(),
-        "labels": job.spec.labels,
-        "seq": job.seq,
+        "state": state.as_str(),
+        "cancel_requested": asked,
+        "priority": edit.and_then(|edit| edit.priority).unwrap_or(job.spec.priority).as_str(),
+        "run_at": edit.and_then(|edit| edit.run_at).unwrap_or(job.spec.run_at).to_string(),
+        "labels": edit.and_then(|edit| edit.labels.as_ref()).unwrap_or(&job.spec.labels),
+        "seq": job.seq + u32::from(change.is_some()),
     })
 }

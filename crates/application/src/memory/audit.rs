@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use super::MemoryStore;
+use super::state::State;
 use crate::audit::{Seal, link};
 use crate::ports::{AuditEntry, AuditFilter, AuditHead, AuditNote, AuditStore, StoreResult};
 
@@ -12,12 +13,17 @@ fn head(entries: &[AuditEntry]) -> AuditHead {
         .map_or(AuditHead { seq: 0, seal: Seal::NONE }, |last| AuditHead { seq: last.seq, seal: last.seal })
 }
 
+impl State {
+    pub(super) fn tell_audit(&mut self, notes: &[AuditNote]) {
+        let linked = link(head(&self.audit), notes);
+        self.audit.extend(linked);
+    }
+}
+
 #[async_trait]
 impl AuditStore for MemoryStore {
     async fn append(&self, notes: &[AuditNote]) -> StoreResult<()> {
-        let mut state = self.state();
-        let linked = link(head(&state.audit), notes);
-        state.audit.extend(linked);
+        self.state().tell_audit(notes);
         Ok(())
     }
 

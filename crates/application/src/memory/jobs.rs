@@ -5,7 +5,7 @@ use taskflow_domain::{JobChange, JobId, JobState, Lease, LeaseToken, Progress, T
 
 use super::MemoryStore;
 use crate::ports::{
-    Claim, ClaimRequest, Committed, Discrepancies, Extended, Inserted, JobStore, NewJob, Promoted,
+    AuditNote, Claim, ClaimRequest, Committed, Discrepancies, Extended, Inserted, JobStore, NewJob, Promoted,
     StoreResult,
 };
 
@@ -21,6 +21,15 @@ impl JobStore for MemoryStore {
 
     async fn commit(&self, changes: &[JobChange]) -> StoreResult<Vec<Committed>> {
         Ok(self.state().commit(changes))
+    }
+
+    async fn commit_noted(&self, change: &JobChange, note: AuditNote) -> StoreResult<Committed> {
+        let mut state = self.state();
+        let answers = state.commit(std::slice::from_ref(change));
+        if answers.contains(&Committed::Done) {
+            state.tell_audit(&[note]);
+        }
+        Ok(answers.first().copied().unwrap_or(Committed::Refused))
     }
 
     async fn leases(&self, jobs: &[(TenantId, JobId)]) -> StoreResult<Vec<Option<Lease>>> {

@@ -4,15 +4,29 @@ use async_trait::async_trait;
 use taskflow_domain::{ApiKey, KeyId, Timestamp};
 
 use super::MemoryStore;
-use crate::ports::{KeyPage, KeyStore, KnownKey, StoreError, StoreResult};
+use crate::ports::{AuditNote, KeyPage, KeyStore, KnownKey, StoreError, StoreResult};
 
 #[async_trait]
 impl KeyStore for MemoryStore {
-    async fn create(&self, key: &KnownKey) -> StoreResult<()> {
-        match self.state().api_keys.insert(key.key.id, key.clone()) {
-            None => Ok(()),
-            Some(_) => Err(StoreError::Rejected("the key's id is taken".into())),
+    async fn create_noted(
+        &self,
+        key: &KnownKey,
+        instead_of: Option<(KeyId, Timestamp)>,
+        note: Option<AuditNote>,
+    ) -> StoreResult<()> {
+        let mut state = self.state();
+        if state.api_keys.contains_key(&key.key.id) {
+            return Err(StoreError::Rejected("the key's id is taken".into()));
         }
+        state.api_keys.insert(key.key.id, key.clone());
+        if let Some((id, end)) = instead_of
+            && let Some(known) = state.api_keys.get_mut(&id)
+        {
+            let earlier = known.key.expires_at.map_or(end, |set| set.min(end));
+            known.key.expires_at = Some(earlier);
+        }
+        state.tell_audit(note.as_slice());
+        Ok(())
     }
 
     async fn find(&self, ids: &[KeyId]) -> StoreResult<Vec<KnownKey>> {
@@ -30,18 +44,12 @@ impl KeyStore for MemoryStore {
         Ok(meant.take(page.limit as usize).cloned().collect())
     }
 
-    async fn revoke(&self, id: KeyId, now: Timestamp) -> StoreResult<()> {
-        if let Some(known) = self.state().api_keys.get_mut(&id) {
+    async fn revoke_noted(&self, id: KeyId, now: Timestamp, note: Option<AuditNote>) -> StoreResult<()> {
+        let mut state = self.state();
+        if let Some(known) = state.api_keys.get_mut(&id) {
             known.key.revoked_at.get_or_insert(now);
         }
-        Ok(())
-    }
-
-    async fn expire(&self, id: KeyId, end: Timestamp) -> StoreResult<()> {
-        if let Some(known) = self.state().api_keys.get_mut(&id) {
-            let earlier = known.key.expires_at.map_or(end, |set| set.min(end));
-            known.key.expires_at = Some(earlier);
-        }
+        state.tell_audit(note.as_slice());
         Ok(())
     }
 

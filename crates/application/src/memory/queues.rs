@@ -8,7 +8,7 @@ use taskflow_domain::{JobId, JobState, QueueName, Standing, TenantId, Timestamp}
 
 use super::MemoryStore;
 use super::state::{JobRow, Place, State};
-use crate::ports::{QueueDepth, QueueStore, StoreResult};
+use crate::ports::{AuditNote, QueueDepth, QueueStore, StoreResult};
 
 impl State {
     fn depth(&self, name: &QueueName) -> QueueDepth {
@@ -58,12 +58,19 @@ impl QueueStore for MemoryStore {
         Ok(state.queues.keys().filter_map(|name| state.queue(name)).collect())
     }
 
-    async fn put(&self, name: &QueueName, settings: &QueueSettings, _now: Timestamp) -> StoreResult<Queue> {
+    async fn put_noted(
+        &self,
+        name: &QueueName,
+        settings: &QueueSettings,
+        _now: Timestamp,
+        note: Option<AuditNote>,
+    ) -> StoreResult<Queue> {
         let mut state = self.state();
         // The bucket stays: settings that are put again must not fill it.
         state.resettle(|state| {
             state.queues.entry(name.clone()).or_default().settings = settings.clone();
         });
+        state.tell_audit(note.as_slice());
         Ok(Queue { name: name.clone(), settings: settings.clone() })
     }
 

@@ -12,8 +12,8 @@ use taskflow_domain::{
 use super::MemoryStore;
 use super::state::{Place, State};
 use crate::ports::{
-    DueRules, FanOut, Fire, Fired, FiringCount, FiringPage, RulePage, RulePut, RuleStore, SealedSecret,
-    StoreResult,
+    AuditNote, DueRules, FanOut, Fire, Fired, FiringCount, FiringPage, RulePage, RulePut, RuleStore,
+    SealedSecret, StoreResult,
 };
 
 /// A rule with what belongs to it.
@@ -127,13 +127,19 @@ fn webhook_key(rule: &Rule) -> Option<&str> {
 
 #[async_trait]
 impl RuleStore for MemoryStore {
-    async fn put(
+    async fn put_noted(
         &self,
         rule: &Rule,
         secrets: Option<&[SealedSecret]>,
         actor: &Actor,
+        note: Option<AuditNote>,
     ) -> StoreResult<RulePut> {
-        Ok(self.state().put_rule(rule, secrets, actor))
+        let mut state = self.state();
+        let put = state.put_rule(rule, secrets, actor);
+        if put == RulePut::Done {
+            state.tell_audit(note.as_slice());
+        }
+        Ok(put)
     }
 
     async fn get(&self, tenant: TenantId, rule: RuleId) -> StoreResult<Option<Rule>> {
@@ -149,11 +155,18 @@ impl RuleStore for MemoryStore {
         Ok(later.take(page.limit as usize).cloned().collect())
     }
 
-    async fn delete(&self, tenant: TenantId, rule: RuleId, _now: Timestamp) -> StoreResult<bool> {
+    async fn delete_noted(
+        &self,
+        tenant: TenantId,
+        rule: RuleId,
+        _now: Timestamp,
+        note: Option<AuditNote>,
+    ) -> StoreResult<bool> {
         let mut state = self.state();
         if state.rules.get(&rule).is_none_or(|row| row.rule.tenant != tenant) {
             return Ok(false);
         }
+        state.tell_audit(note.as_slice());
         state.gone_rules.insert(rule);
         Ok(state.rules.remove(&rule).is_some())
     }

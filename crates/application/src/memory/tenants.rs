@@ -7,7 +7,7 @@ use taskflow_domain::tenant::{Tenant, TenantSettings};
 use taskflow_domain::{TenantId, TenantSlug, Timestamp};
 
 use super::MemoryStore;
-use crate::ports::{StoreResult, TenantStore};
+use crate::ports::{AuditNote, StoreResult, TenantStore};
 
 #[async_trait]
 impl TenantStore for MemoryStore {
@@ -32,8 +32,15 @@ impl TenantStore for MemoryStore {
         Ok(ids.take(limit as usize).filter_map(|id| state.tenants.get(id)).cloned().collect())
     }
 
-    async fn put(&self, slug: &TenantSlug, settings: &TenantSettings, now: Timestamp) -> StoreResult<Tenant> {
+    async fn put_noted(
+        &self,
+        slug: &TenantSlug,
+        settings: &TenantSettings,
+        now: Timestamp,
+        note: Option<AuditNote>,
+    ) -> StoreResult<Tenant> {
         let mut state = self.state();
+        state.tell_audit(note.as_slice());
         Ok(state.resettle(|state| {
             let tenant = state.ensure_tenant(slug, now);
             tenant.settings = settings.clone();

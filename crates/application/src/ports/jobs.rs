@@ -6,7 +6,7 @@ use taskflow_domain::{
     Timestamp, WorkerName,
 };
 
-use super::StoreResult;
+use super::{AuditNote, StoreResult};
 
 /// A job to be inserted.
 #[derive(Clone, Debug)]
@@ -148,6 +148,10 @@ pub trait JobStore: Send + Sync {
     /// when this returns. Of a change that keeps the job running
     /// (`RequestCancel`, `Keep`) the counters say nothing new.
     async fn commit(&self, changes: &[JobChange]) -> StoreResult<Vec<Committed>>;
+
+    /// Commits one change that somebody asked for, with a note of it in the audit,
+    /// if it is made: both or neither.
+    async fn commit_noted(&self, change: &JobChange, note: AuditNote) -> StoreResult<Committed>;
 
     /// The leases of jobs that run, for those of the given jobs that do.
     async fn leases(&self, jobs: &[(TenantId, JobId)]) -> StoreResult<Vec<Option<Lease>>>;

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use taskflow_domain::{ApiKey, KeyId, TenantId, Timestamp};
 
-use super::StoreResult;
+use super::{AuditNote, StoreResult};
 use crate::access::Digest;
 
 /// A key with what is kept of its secret.
@@ -30,7 +30,18 @@ pub struct KeyPage {
 #[async_trait]
 pub trait KeyStore: Send + Sync {
     /// Keeps a new key.
-    async fn create(&self, key: &KnownKey) -> StoreResult<()>;
+    async fn create(&self, key: &KnownKey) -> StoreResult<()> {
+        self.create_noted(key, None, None).await
+    }
+
+    /// The same, and has another key end by itself at a time, or earlier if it
+    /// already does, with a note of it in the audit: all of it or nothing.
+    async fn create_noted(
+        &self,
+        key: &KnownKey,
+        instead_of: Option<(KeyId, Timestamp)>,
+        note: Option<AuditNote>,
+    ) -> StoreResult<()>;
 
     /// Keys by id, live or not, as they stand now: what another process did is
     /// seen as soon as its call has returned. Absent ones are left out.
@@ -40,10 +51,12 @@ pub trait KeyStore: Send + Sync {
     async fn list(&self, page: KeyPage) -> StoreResult<Vec<ApiKey>>;
 
     /// Ends a key at `now`. One that was ended keeps its end.
-    async fn revoke(&self, id: KeyId, now: Timestamp) -> StoreResult<()>;
+    async fn revoke(&self, id: KeyId, now: Timestamp) -> StoreResult<()> {
+        self.revoke_noted(id, now, None).await
+    }
 
-    /// Has a key end by itself at `end`, or earlier if it already does.
-    async fn expire(&self, id: KeyId, end: Timestamp) -> StoreResult<()>;
+    /// The same, with a note of it in the audit: both or neither.
+    async fn revoke_noted(&self, id: KeyId, now: Timestamp, note: Option<AuditNote>) -> StoreResult<()>;
 
     /// Notes when keys were used. An earlier time than the one that is known
     /// changes nothing.

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use taskflow_domain::queue::{Queue, QueueSettings};
 use taskflow_domain::{JobState, QueueName, Timestamp};
 
-use super::StoreResult;
+use super::{AuditNote, StoreResult};
 
 /// How full a queue is. Kept as work happens, never counted over the history.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +35,18 @@ pub trait QueueStore: Send + Sync {
     /// When this returns, no later claim starts a job against the new settings.
     /// Lanes that a lifted pause or limit lets go begin at the least virtual time
     /// of those that competed meanwhile: what they missed is not made up.
-    async fn put(&self, name: &QueueName, settings: &QueueSettings, now: Timestamp) -> StoreResult<Queue>;
+    async fn put(&self, name: &QueueName, settings: &QueueSettings, now: Timestamp) -> StoreResult<Queue> {
+        self.put_noted(name, settings, now, None).await
+    }
+
+    /// The same, with a note of it in the audit: both or neither.
+    async fn put_noted(
+        &self,
+        name: &QueueName,
+        settings: &QueueSettings,
+        now: Timestamp,
+        note: Option<AuditNote>,
+    ) -> StoreResult<Queue>;
 
     /// How full the queues are, by name.
     async fn depths(&self) -> StoreResult<Vec<QueueDepth>>;

@@ -7,7 +7,7 @@ use taskflow_domain::{
     TenantId, TenantSlug, Timestamp,
 };
 
-use super::{NewJob, StoreResult};
+use super::{AuditNote, NewJob, StoreResult};
 
 /// A secret of a rule as it is kept: sealed.
 #[derive(Clone, PartialEq, Eq)]
@@ -197,8 +197,23 @@ pub trait RuleStore: Send + Sync {
     /// Makes the rule, if its revision is 1, or changes it from the revision
     /// before, with its new secrets if there are any. What the engine keeps of
     /// it besides (health, counts) stays. Each revision is kept.
-    async fn put(&self, rule: &Rule, secrets: Option<&[SealedSecret]>, actor: &Actor)
-    -> StoreResult<RulePut>;
+    async fn put(
+        &self,
+        rule: &Rule,
+        secrets: Option<&[SealedSecret]>,
+        actor: &Actor,
+    ) -> StoreResult<RulePut> {
+        self.put_noted(rule, secrets, actor, None).await
+    }
+
+    /// The same, with a note of it in the audit, if it is done: both or neither.
+    async fn put_noted(
+        &self,
+        rule: &Rule,
+        secrets: Option<&[SealedSecret]>,
+        actor: &Actor,
+        note: Option<AuditNote>,
+    ) -> StoreResult<RulePut>;
 
     /// One rule.
     async fn get(&self, tenant: TenantId, rule: RuleId) -> StoreResult<Option<Rule>>;
@@ -207,7 +222,18 @@ pub trait RuleStore: Send + Sync {
     async fn list(&self, tenant: TenantId, page: RulePage) -> StoreResult<Vec<Rule>>;
 
     /// Deletes a rule and its secrets. Its firings and jobs stay. Whether it was there.
-    async fn delete(&self, tenant: TenantId, rule: RuleId, now: Timestamp) -> StoreResult<bool>;
+    async fn delete(&self, tenant: TenantId, rule: RuleId, now: Timestamp) -> StoreResult<bool> {
+        self.delete_noted(tenant, rule, now, None).await
+    }
+
+    /// The same, with a note of it in the audit, if it was there: both or neither.
+    async fn delete_noted(
+        &self,
+        tenant: TenantId,
+        rule: RuleId,
+        now: Timestamp,
+        note: Option<AuditNote>,
+    ) -> StoreResult<bool>;
 
     /// The rule with that webhook key, be it on or off.
     async fn by_webhook_key(&self, key: &str) -> StoreResult<Option<Rule>>;

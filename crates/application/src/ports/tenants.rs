@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use taskflow_domain::tenant::{Tenant, TenantSettings};
 use taskflow_domain::{TenantId, TenantSlug, Timestamp};
 
-use super::StoreResult;
+use super::{AuditNote, StoreResult};
 
 /// Tenants. The tenant `default` exists from the start.
 #[async_trait]
@@ -25,5 +25,16 @@ pub trait TenantStore: Send + Sync {
     /// When this returns, no later claim starts a job against the new settings.
     /// Lanes that a lifted pause or limit lets go begin at the least virtual time
     /// of those that competed meanwhile: what they missed is not made up.
-    async fn put(&self, slug: &TenantSlug, settings: &TenantSettings, now: Timestamp) -> StoreResult<Tenant>;
+    async fn put(&self, slug: &TenantSlug, settings: &TenantSettings, now: Timestamp) -> StoreResult<Tenant> {
+        self.put_noted(slug, settings, now, None).await
+    }
+
+    /// The same, with a note of it in the audit: both or neither.
+    async fn put_noted(
+        &self,
+        slug: &TenantSlug,
+        settings: &TenantSettings,
+        now: Timestamp,
+        note: Option<AuditNote>,
+    ) -> StoreResult<Tenant>;
 }

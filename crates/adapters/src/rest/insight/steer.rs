@@ -1,7 +1,6 @@
 //! Draining and purging queues.
 
 use axum::extract::State;
-use serde_json::json;
 use taskflow_application::queues::Purge;
 use taskflow_domain::JobState;
 use taskflow_protocol as wire;
@@ -57,10 +56,8 @@ pub(super) async fn drain_queue(
     let name = name_of(&name)?;
     let Why { reason } = body.read_if_sent(why)?;
     let work = async move {
-        let drained = state.queues.drain(&name, caller.actor.as_str(), reason.clone()).await?;
+        let drained = state.queues.drain(&caller, &name, reason).await?;
         let drained = drained.ok_or_else(|| Problem::not_found("queue"))?;
-        let (object, after) = (format!("queue:{name}"), json!({ "draining": true, "reason": reason }));
-        state.audit.note_for(&caller, None, "queue.drain", object, None, Some(after)).await?;
         with_depth(&state, drained).await
     };
     detached(work).await?.map(Answer)
@@ -117,16 +114,7 @@ pub(super) async fn purge_queue(
     let name = name_of(&name)?;
     let wish = body.read(purge)?;
     let dry_run = wish.dry_run;
-    let work = async move {
-        let done = state.queues.purge(&name, &wish).await?.ok_or_else(|| Problem::not_found("queue"))?;
-        if !wish.dry_run {
-            let states: Vec<_> = wish.states.iter().map(|state| state.as_str()).collect();
-            let after = json!({ "states": states, "older_than_ms": wish.older_than_ms, "jobs": done.jobs });
-            let object = format!("queue:{name}");
-            state.audit.note_for(&caller, None, "queue.purge", object, None, Some(after)).await?;
-        }
-        Ok::<_, Problem>(done)
-    };
-    let done = detached(work).await??;
+    let work = async move { state.queues.purge(&caller, &name, &wish).await };
+    let done = detached(work).await??.ok_or_else(|| Problem::not_found("queue"))?;
     Ok(Answer(wire::PurgeAnswer { jobs: done.jobs, more: done.more, dry_run }))
 }

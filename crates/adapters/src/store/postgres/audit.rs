@@ -47,31 +47,40 @@ impl Unit for Append {
     type Output = ();
 
     async fn run(&self, connection: &mut PgConnection) -> Result<End<()>, Fault> {
-        let row = sqlx::query(TAKE_HEAD).fetch_one(&mut *connection).await?;
-        let head = audit_head(row.try_get(0)?, row.try_get(1)?);
-        let entries = link(head, &self.0);
-        let Some(last) = entries.last() else { return Ok(End::Commit(())) };
-        let rows: Vec<AuditRow> = entries.iter().map(AuditRow::of).collect();
-        let texts = |of: fn(&AuditRow) -> Option<String>| rows.iter().map(of).collect::<Vec<_>>();
-        sqlx::query(ADD)
-            .bind(rows.iter().map(|row| row.seq).collect::<Vec<_>>())
-            .bind(rows.iter().map(|row| row.at).collect::<Vec<_>>())
-            .bind(texts(|row| Some(row.actor.clone())))
-            .bind(texts(|row| row.tenant.clone()))
-            .bind(texts(|row| Some(row.action.clone())))
-            .bind(texts(|row| Some(row.object.clone())))
-            .bind(texts(|row| row.reason.clone()))
-            .bind(texts(|row| row.was.clone()))
-            .bind(texts(|row| row.became.clone()))
-            .bind(texts(|row| Some(row.request_id.clone())))
-            .bind(rows.iter().map(|row| row.prev_hash.clone()).collect::<Vec<_>>())
-            .bind(rows.iter().map(|row| row.hash.clone()).collect::<Vec<_>>())
-            .execute(&mut *connection)
-            .await?;
-        let end = AuditRow::of(last);
-        sqlx::query(PUT_HEAD).bind(end.seq).bind(end.hash).execute(connection).await?;
+        append(connection, &self.0).await?;
         Ok(End::Commit(()))
     }
+}
+
+/// Adds `notes` to the chain, in the transaction of what they tell of. Everybody
+/// who adds waits from here on for its end, so it is the last thing to do.
+pub(super) async fn append(connection: &mut PgConnection, notes: &[AuditNote]) -> Result<(), Fault> {
+    if notes.is_empty() {
+        return Ok(());
+    }
+    let row = sqlx::query(TAKE_HEAD).fetch_one(&mut *connection).await?;
+    let head = audit_head(row.try_get(0)?, row.try_get(1)?);
+    let rows: Vec<AuditRow> = link(head, notes).iter().map(AuditRow::of).collect();
+    let texts = |of: fn(&AuditRow) -> Option<String>| rows.iter().map(of).collect::<Vec<_>>();
+    sqlx::query(ADD)
+        .bind(rows.iter().map(|row| row.seq).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.at).collect::<Vec<_>>())
+        .bind(texts(|row| Some(row.actor.clone())))
+        .bind(texts(|row| row.tenant.clone()))
+        .bind(texts(|row| Some(row.action.clone())))
+        .bind(texts(|row| Some(row.object.clone())))
+        .bind(texts(|row| row.reason.clone()))
+        .bind(texts(|row| row.was.clone()))
+        .bind(texts(|row| row.became.clone()))
+        .bind(texts(|row| Some(row.request_id.clone())))
+        .bind(rows.iter().map(|row| row.prev_hash.clone()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.hash.clone()).collect::<Vec<_>>())
+        .execute(&mut *connection)
+        .await?;
+    if let Some(end) = rows.last() {
+        sqlx::query(PUT_HEAD).bind(end.seq).bind(end.hash.clone()).execute(connection).await?;
+    }
+    Ok(())
 }
 
 fn entry(row: &PgRow) -> StoreResult<AuditEntry> {

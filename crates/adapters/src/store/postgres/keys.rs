@@ -4,13 +4,13 @@ use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, Row as _};
-use taskflow_application::ports::{KeyPage, KeyStore, KnownKey, StoreResult};
+use sqlx::{AssertSqlSafe, PgConnection, Row as _};
+use taskflow_application::ports::{AuditNote, KeyPage, KeyStore, KnownKey, StoreResult};
 use taskflow_domain::{ApiKey, KeyId, Timestamp};
 use uuid::Uuid;
 
-use super::unit::{detached, repeat};
-use super::{Inner, int};
+use super::unit::{End, Unit, repeat, transact_detached};
+use super::{Inner, audit, int};
 use crate::store::error::Fault;
 use crate::store::row::KeyRow;
 
@@ -50,28 +50,63 @@ fn known(row: &PgRow) -> StoreResult<KnownKey> {
     key.known(slug.as_deref())
 }
 
+struct Create {
+    known: KnownKey,
+    instead_of: Option<(KeyId, Timestamp)>,
+    note: Option<AuditNote>,
+}
+
+impl Unit for Create {
+    type Output = ();
+
+    async fn run(&self, connection: &mut PgConnection) -> Result<End<()>, Fault> {
+        let KnownKey { key, digest } = &self.known;
+        sqlx::query(CREATE)
+            .bind(key.id.0)
+            .bind(&key.name)
+            .bind(key.tenant.as_ref().map(|(id, _)| id.0))
+            .bind(i16::from(key.scopes.bits()))
+            .bind(digest.as_bytes().as_slice())
+            .bind(key.rate.map(|rate| int(rate.limit)))
+            .bind(key.rate.map(|rate| int(rate.period_ms)))
+            .bind(key.created_at.micros())
+            .bind(key.created_by.as_str())
+            .bind(key.expires_at.map(Timestamp::micros))
+            .execute(&mut *connection)
+            .await?;
+        if let Some((id, end)) = self.instead_of {
+            sqlx::query(EXPIRE).bind(id.0).bind(end.micros()).execute(&mut *connection).await?;
+        }
+        audit::append(connection, self.note.as_slice()).await?;
+        Ok(End::Commit(()))
+    }
+}
+
+struct Revoke {
+    id: KeyId,
+    now: Timestamp,
+    note: Option<AuditNote>,
+}
+
+impl Unit for Revoke {
+    type Output = ();
+
+    async fn run(&self, connection: &mut PgConnection) -> Result<End<()>, Fault> {
+        sqlx::query(REVOKE).bind(self.id.0).bind(self.now.micros()).execute(&mut *connection).await?;
+        audit::append(connection, self.note.as_slice()).await?;
+        Ok(End::Commit(()))
+    }
+}
+
 #[async_trait]
 impl KeyStore for PgKeys {
-    async fn create(&self, key: &KnownKey) -> StoreResult<()> {
-        let (inner, KnownKey { key, digest }) = (Arc::clone(&self.0), key.clone());
-        detached(async move {
-            let create = || {
-                sqlx::query(CREATE)
-                    .bind(key.id.0)
-                    .bind(&key.name)
-                    .bind(key.tenant.as_ref().map(|(id, _)| id.0))
-                    .bind(i16::from(key.scopes.bits()))
-                    .bind(digest.as_bytes().as_slice())
-                    .bind(key.rate.map(|rate| int(rate.limit)))
-                    .bind(key.rate.map(|rate| int(rate.period_ms)))
-                    .bind(key.created_at.micros())
-                    .bind(key.created_by.as_str())
-                    .bind(key.expires_at.map(Timestamp::micros))
-                    .execute(&inner.pool)
-            };
-            repeat(create).await.map(drop)
-        })
-        .await
+    async fn create_noted(
+        &self,
+        key: &KnownKey,
+        instead_of: Option<(KeyId, Timestamp)>,
+        note: Option<AuditNote>,
+    ) -> StoreResult<()> {
+        transact_detached(&self.0.pool, Create { known: key.clone(), instead_of, note }).await
     }
 
     async fn find(&self, ids: &[KeyId]) -> StoreResult<Vec<KnownKey>> {
@@ -95,14 +130,8 @@ impl KeyStore for PgKeys {
         rows.iter().map(|row| known(row).map(|known| known.key)).collect()
     }
 
-    async fn revoke(&self, id: KeyId, now: Timestamp) -> StoreResult<()> {
-        let revoke = || sqlx::query(REVOKE).bind(id.0).bind(now.micros()).execute(&self.0.pool);
-        repeat(revoke).await.map(drop)
-    }
-
-    async fn expire(&self, id: KeyId, end: Timestamp) -> StoreResult<()> {
-        let expire = || sqlx::query(EXPIRE).bind(id.0).bind(end.micros()).execute(&self.0.pool);
-        repeat(expire).await.map(drop)
+    async fn revoke_noted(&self, id: KeyId, now: Timestamp, note: Option<AuditNote>) -> StoreResult<()> {
+        transact_detached(&self.0.pool, Revoke { id, now, note }).await
     }
 
     async fn used(&self, uses: &[(KeyId, Timestamp)]) -> StoreResult<()> {

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use sqlx::PgConnection;
-use taskflow_application::ports::{QueueDepth, QueueStore, StoreResult};
+use taskflow_application::ports::{AuditNote, QueueDepth, QueueStore, StoreResult};
 use taskflow_domain::queue::{Bucket, Queue, QueueSettings, Rate};
 use taskflow_domain::{JobState, QueueName, Timestamp};
 
 use super::lanes::let_go;
 use super::sweep::STOP_COMMITS;
 use super::unit::{BEGIN_CHANGING_SETTINGS, End, Unit, asked, repeat, transact_detached};
-use super::{Inner, int, purge, rejected};
+use super::{Inner, audit, int, purge, rejected};
 use crate::store::entity::queue;
 use crate::store::error::Fault;
 
@@ -86,6 +86,7 @@ struct Put {
     name: QueueName,
     settings: QueueSettings,
     now: Timestamp,
+    note: Option<AuditNote>,
 }
 
 impl Unit for Put {
@@ -125,7 +126,8 @@ impl Unit for Put {
             None => sqlx::query(NO_SLOTS).bind(id).execute(&mut *connection).await?,
         };
         let limited = max_running_per_tenant.is_some();
-        sqlx::query(LANES).bind(id).bind(limited).execute(connection).await?;
+        sqlx::query(LANES).bind(id).bind(limited).execute(&mut *connection).await?;
+        audit::append(connection, self.note.as_slice()).await?;
         Ok(End::Commit(id))
     }
 }
@@ -146,8 +148,14 @@ impl QueueStore for PgQueues {
         Ok(queues)
     }
 
-    async fn put(&self, name: &QueueName, settings: &QueueSettings, now: Timestamp) -> StoreResult<Queue> {
-        let put = Put { name: name.clone(), settings: settings.clone(), now };
+    async fn put_noted(
+        &self,
+        name: &QueueName,
+        settings: &QueueSettings,
+        now: Timestamp,
+        note: Option<AuditNote>,
+    ) -> StoreResult<Queue> {
+        let put = Put { name: name.clone(), settings: settings.clone(), now, note };
         let id = transact_detached(&self.0.pool, put).await?;
         self.0.catalog.queues.remember(id, name.clone());
         self.get(name).await?.ok_or_else(|| rejected("a queue's row vanished"))

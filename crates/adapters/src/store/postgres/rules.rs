@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{AssertSqlSafe, Postgres};
 use taskflow_application::ports::{
-    DueRules, FanOut, Fire, Fired, FiringCount, FiringPage, RulePage, RulePut, RuleStore, SealedSecret,
-    StoreResult,
+    AuditNote, DueRules, FanOut, Fire, Fired, FiringCount, FiringPage, RulePage, RulePut, RuleStore,
+    SealedSecret, StoreResult,
 };
 use taskflow_domain::{
     Actor, CorrelationId, Firing, FiringId, FiringOutcome, JobId, Rule, RuleId, TenantId, Timestamp,
@@ -132,13 +132,15 @@ impl PgRules {
 
 #[async_trait]
 impl RuleStore for PgRules {
-    async fn put(
+    async fn put_noted(
         &self,
         rule: &Rule,
         secrets: Option<&[SealedSecret]>,
         actor: &Actor,
+        note: Option<AuditNote>,
     ) -> StoreResult<RulePut> {
-        let put = Put { rule: rule.clone(), secrets: secrets.map(<[_]>::to_vec), actor: actor.clone() };
+        let (secrets, actor) = (secrets.map(<[_]>::to_vec), actor.clone());
+        let put = Put { rule: rule.clone(), secrets, actor, note };
         transact_detached(&self.0.pool, put).await
     }
 
@@ -155,8 +157,14 @@ impl RuleStore for PgRules {
         )
     }
 
-    async fn delete(&self, tenant: TenantId, rule: RuleId, now: Timestamp) -> StoreResult<bool> {
-        transact_detached(&self.0.pool, Delete { tenant, rule, now }).await
+    async fn delete_noted(
+        &self,
+        tenant: TenantId,
+        rule: RuleId,
+        now: Timestamp,
+        note: Option<AuditNote>,
+    ) -> StoreResult<bool> {
+        transact_detached(&self.0.pool, Delete { tenant, rule, now, note }).await
     }
 
     async fn by_webhook_key(&self, key: &str) -> StoreResult<Option<Rule>> {

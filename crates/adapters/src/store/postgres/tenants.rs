@@ -5,14 +5,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use sqlx::PgConnection;
-use taskflow_application::ports::{StoreResult, TenantStore};
+use taskflow_application::ports::{AuditNote, StoreResult, TenantStore};
 use taskflow_domain::tenant::{Tenant, TenantSettings};
 use taskflow_domain::{TenantId, TenantSlug, Timestamp};
 
 use super::lanes::let_go;
 use super::sweep::STOP_COMMITS;
 use super::unit::{BEGIN_CHANGING_SETTINGS, End, Unit, asked, repeat, transact_detached};
-use super::{Inner, int, rejected};
+use super::{Inner, audit, int, rejected};
 use crate::store::entity::tenant;
 use crate::store::error::Fault;
 
@@ -59,6 +59,7 @@ struct Put {
     slug: TenantSlug,
     settings: TenantSettings,
     now: Timestamp,
+    note: Option<AuditNote>,
 }
 
 impl Unit for Put {
@@ -85,7 +86,8 @@ impl Unit for Put {
             Some(max) => sqlx::query(SLOT).bind(id).bind(int(max)).execute(&mut *connection).await?,
             None => sqlx::query(NO_SLOT).bind(id).execute(&mut *connection).await?,
         };
-        sqlx::query(LANES).bind(id).execute(connection).await?;
+        sqlx::query(LANES).bind(id).execute(&mut *connection).await?;
+        audit::append(connection, self.note.as_slice()).await?;
         Ok(End::Commit(()))
     }
 }
@@ -150,8 +152,14 @@ impl TenantStore for PgTenants {
         Ok(tenants)
     }
 
-    async fn put(&self, slug: &TenantSlug, settings: &TenantSettings, now: Timestamp) -> StoreResult<Tenant> {
-        let put = Put { slug: slug.clone(), settings: settings.clone(), now };
+    async fn put_noted(
+        &self,
+        slug: &TenantSlug,
+        settings: &TenantSettings,
+        now: Timestamp,
+        note: Option<AuditNote>,
+    ) -> StoreResult<Tenant> {
+        let put = Put { slug: slug.clone(), settings: settings.clone(), now, note };
         transact_detached(&self.0.pool, put).await?;
         self.found(slug).await
     }

@@ -39,9 +39,13 @@ fn entry(row: &SqliteRow) -> StoreResult<AuditEntry> {
     AuditRow::read(row, 0).map_err(Fault::from)?.entry()
 }
 
-async fn append(tx: &mut SqliteConnection, notes: Vec<AuditNote>) -> Result<(), Fault> {
+/// Adds `notes` to the chain, in the unit of work of what they tell of.
+pub(super) async fn append(tx: &mut SqliteConnection, notes: &[AuditNote]) -> Result<(), Fault> {
+    if notes.is_empty() {
+        return Ok(());
+    }
     let row = sqlx::query(HEAD).fetch_one(&mut *tx).await?;
-    let entries = link(audit_head(row.try_get(0)?, row.try_get(1)?), &notes);
+    let entries = link(audit_head(row.try_get(0)?, row.try_get(1)?), notes);
     for entry in &entries {
         let row = AuditRow::of(entry);
         sqlx::query(PUT_HEAD).bind(row.seq).bind(row.hash.clone()).execute(&mut *tx).await?;
@@ -68,7 +72,7 @@ async fn append(tx: &mut SqliteConnection, notes: Vec<AuditNote>) -> Result<(), 
 impl AuditStore for SqliteStore {
     async fn append(&self, notes: &[AuditNote]) -> StoreResult<()> {
         let notes = notes.to_vec();
-        self.shared.writer.run(move |tx| Box::pin(async move { append(tx, notes).await })).await
+        self.shared.writer.run(move |tx| Box::pin(async move { append(tx, &notes).await })).await
     }
 
     async fn list(

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use taskflow_application::ports::{
-    Claim, ClaimRequest, Committed, Discrepancies, Extended, Inserted, JobStore, NewJob, Promoted,
+    AuditNote, Claim, ClaimRequest, Committed, Discrepancies, Extended, Inserted, JobStore, NewJob, Promoted,
     StoreResult,
 };
 use taskflow_domain::{JobChange, JobId, JobState, Lease, LeaseToken, Progress, TenantId, Timestamp};
@@ -20,7 +20,12 @@ impl JobStore for SqliteStore {
     }
 
     async fn commit(&self, changes: &[JobChange]) -> StoreResult<Vec<Committed>> {
-        commit::commit(&self.shared, changes).await
+        commit::commit(&self.shared, changes, None).await
+    }
+
+    async fn commit_noted(&self, change: &JobChange, note: AuditNote) -> StoreResult<Committed> {
+        let answers = commit::commit(&self.shared, std::slice::from_ref(change), Some(note)).await?;
+        Ok(answers.first().copied().unwrap_or(Committed::Refused))
     }
 
     async fn leases(&self, jobs: &[(TenantId, JobId)]) -> StoreResult<Vec<Option<Lease>>> {

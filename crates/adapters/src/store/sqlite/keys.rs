@@ -5,12 +5,12 @@ use std::sync::LazyLock;
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row as _};
-use taskflow_application::ports::{KeyPage, KeyStore, KnownKey, StoreResult};
+use taskflow_application::ports::{AuditNote, KeyPage, KeyStore, KnownKey, StoreResult};
 use taskflow_domain::{ApiKey, KeyId, Timestamp};
 
 use super::super::error::Fault;
 use super::super::row::KeyRow;
-use super::SqliteStore;
+use super::{SqliteStore, audit};
 
 fn select(rest: &str) -> String {
     let columns = KeyRow::columns("k");
@@ -38,24 +38,14 @@ fn known(row: &SqliteRow) -> StoreResult<KnownKey> {
     key.known(slug.as_deref())
 }
 
-impl SqliteStore {
-    /// Runs `sql` for each key with its time.
-    async fn each(&self, sql: &'static str, keys: Vec<(KeyId, Timestamp)>) -> StoreResult<()> {
-        let work = self.shared.writer.run(move |tx| {
-            Box::pin(async move {
-                for (id, at) in keys {
-                    sqlx::query(sql).bind(id.0).bind(at.micros()).execute(&mut *tx).await?;
-                }
-                Ok(())
-            })
-        });
-        work.await
-    }
-}
-
 #[async_trait]
 impl KeyStore for SqliteStore {
-    async fn create(&self, key: &KnownKey) -> StoreResult<()> {
+    async fn create_noted(
+        &self,
+        key: &KnownKey,
+        instead_of: Option<(KeyId, Timestamp)>,
+        note: Option<AuditNote>,
+    ) -> StoreResult<()> {
         let KnownKey { key, digest } = key.clone();
         let work = self.shared.writer.run(move |tx| {
             Box::pin(async move {
@@ -70,9 +60,12 @@ impl KeyStore for SqliteStore {
                     .bind(key.created_at.micros())
                     .bind(key.created_by.as_str().to_owned())
                     .bind(key.expires_at.map(Timestamp::micros))
-                    .execute(tx)
+                    .execute(&mut *tx)
                     .await?;
-                Ok(())
+                if let Some((id, end)) = instead_of {
+                    sqlx::query(EXPIRE).bind(id.0).bind(end.micros()).execute(&mut *tx).await?;
+                }
+                audit::append(tx, note.as_slice()).await
             })
         });
         work.await
@@ -97,15 +90,26 @@ impl KeyStore for SqliteStore {
         rows.iter().map(|row| known(row).map(|known| known.key)).collect()
     }
 
-    async fn revoke(&self, id: KeyId, now: Timestamp) -> StoreResult<()> {
-        self.each(REVOKE, vec![(id, now)]).await
-    }
-
-    async fn expire(&self, id: KeyId, end: Timestamp) -> StoreResult<()> {
-        self.each(EXPIRE, vec![(id, end)]).await
+    async fn revoke_noted(&self, id: KeyId, now: Timestamp, note: Option<AuditNote>) -> StoreResult<()> {
+        let work = self.shared.writer.run(move |tx| {
+            Box::pin(async move {
+                sqlx::query(REVOKE).bind(id.0).bind(now.micros()).execute(&mut *tx).await?;
+                audit::append(tx, note.as_slice()).await
+            })
+        });
+        work.await
     }
 
     async fn used(&self, uses: &[(KeyId, Timestamp)]) -> StoreResult<()> {
-        self.each(USED, uses.to_vec()).await
+        let uses = uses.to_vec();
+        let work = self.shared.writer.run(move |tx| {
+            Box::pin(async move {
+                for (id, at) in uses {
+                    sqlx::query(USED).bind(id.0).bind(at.micros()).execute(&mut *tx).await?;
+                }
+                Ok(())
+            })
+        });
+        work.await
     }
 }

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _};
 use sqlx::{Row as _, SqliteConnection};
-use taskflow_application::ports::{QueueDepth, QueueStore, StoreError, StoreResult};
+use taskflow_application::ports::{AuditNote, QueueDepth, QueueStore, StoreError, StoreResult};
 use taskflow_domain::queue::{Bucket, Queue, QueueSettings};
 use taskflow_domain::{JobState, QueueName, Timestamp};
 
 use super::super::entity::queue::{Column, Entity};
 use super::super::error::{Fault, from_orm};
-use super::{Shared, SqliteStore, limits, prune};
+use super::{Shared, SqliteStore, audit, limits, prune};
 
 #[async_trait]
 impl QueueStore for SqliteStore {
@@ -25,7 +25,13 @@ impl QueueStore for SqliteStore {
         found.map_err(|fault| from_orm(&fault))?.into_iter().map(Queue::try_from).collect()
     }
 
-    async fn put(&self, name: &QueueName, settings: &QueueSettings, now: Timestamp) -> StoreResult<Queue> {
+    async fn put_noted(
+        &self,
+        name: &QueueName,
+        settings: &QueueSettings,
+        now: Timestamp,
+        note: Option<AuditNote>,
+    ) -> StoreResult<Queue> {
         let queue = Queue { name: name.clone(), settings: settings.clone() };
         self.shared
             .writer
@@ -33,6 +39,7 @@ impl QueueStore for SqliteStore {
                 Box::pin(async move {
                     let id = write(tx, &queue, now).await?;
                     limits::set_queue(tx, id, queue.settings.max_running_per_tenant).await?;
+                    audit::append(tx, note.as_slice()).await?;
                     Ok(queue)
                 })
             })

@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, Row as _, SqliteConnection, sqlite::SqliteRow};
 use taskflow_application::ports::{
-    DueRules, FanOut, Fire, Fired, FiringCount, FiringPage, RulePage, RulePut, RuleStore, SealedSecret,
-    StoreError, StoreResult,
+    AuditNote, DueRules, FanOut, Fire, Fired, FiringCount, FiringPage, RulePage, RulePut, RuleStore,
+    SealedSecret, StoreError, StoreResult,
 };
 use taskflow_domain::{
     Actor, CorrelationId, Firing, FiringId, FiringOutcome, JobId, Rule, RuleId, TenantId, Timestamp,
@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::super::error::Fault;
 use super::super::row::{FanOutRow, FiringRow, RuleRow, document_text, ids_from_text, watched, webhook_key};
 use super::record::batch;
-use super::{SqliteStore, fire};
+use super::{SqliteStore, audit, fire};
 
 /// A statement over a table's columns.
 fn select(columns: &str, rest: &str) -> String {
@@ -83,17 +83,24 @@ fn query(
 
 #[async_trait]
 impl RuleStore for SqliteStore {
-    async fn put(
+    async fn put_noted(
         &self,
         rule: &Rule,
         secrets: Option<&[SealedSecret]>,
         actor: &Actor,
+        note: Option<AuditNote>,
     ) -> StoreResult<RulePut> {
         let (rule, secrets, actor) = (rule.clone(), secrets.map(<[_]>::to_vec), actor.clone());
-        self.shared
-            .writer
-            .run(move |tx| Box::pin(async move { put(tx, &rule, secrets.as_deref(), actor.as_str()).await }))
-            .await
+        let work = self.shared.writer.run(move |tx| {
+            Box::pin(async move {
+                let done = put(tx, &rule, secrets.as_deref(), actor.as_str()).await?;
+                if done == RulePut::Done {
+                    audit::append(tx, note.as_slice()).await?;
+                }
+                Ok(done)
+            })
+        });
+        work.await
     }
 
     async fn get(&self, tenant: TenantId, rule: RuleId) -> StoreResult<Option<Rule>> {
@@ -106,7 +113,13 @@ impl RuleStore for SqliteStore {
         read_rules(&self.look(query(&LIST).bind(tenant.0).bind(after).bind(page.limit)).await?)
     }
 
-    async fn delete(&self, tenant: TenantId, rule: RuleId, now: Timestamp) -> StoreResult<bool> {
+    async fn delete_noted(
+        &self,
+        tenant: TenantId,
+        rule: RuleId,
+        now: Timestamp,
+        note: Option<AuditNote>,
+    ) -> StoreResult<bool> {
         self.shared
             .writer
             .run(move |tx| {
@@ -120,7 +133,11 @@ impl RuleStore for SqliteStore {
                     for sql in [UNWATCH, NO_SECRETS] {
                         sqlx::query(sql).bind(tenant.0).bind(rule.0).execute(&mut *tx).await?;
                     }
-                    Ok(gone.rows_affected() == 1)
+                    let gone = gone.rows_affected() == 1;
+                    if gone {
+                        audit::append(tx, note.as_slice()).await?;
+                    }
+                    Ok(gone)
                 })
             })
             .await

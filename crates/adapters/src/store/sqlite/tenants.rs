@@ -3,13 +3,13 @@
 use async_trait::async_trait;
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
 use sqlx::{Row as _, SqliteConnection};
-use taskflow_application::ports::{StoreError, StoreResult, TenantStore};
+use taskflow_application::ports::{AuditNote, StoreError, StoreResult, TenantStore};
 use taskflow_domain::tenant::{Tenant, TenantSettings};
 use taskflow_domain::{TenantId, TenantSlug, Timestamp};
 
 use super::super::entity::tenant::{Column, Entity};
 use super::super::error::{Fault, from_orm};
-use super::{SqliteStore, limits};
+use super::{SqliteStore, audit, limits};
 
 #[async_trait]
 impl TenantStore for SqliteStore {
@@ -52,7 +52,13 @@ impl TenantStore for SqliteStore {
         found.map_err(|fault| from_orm(&fault))?.into_iter().map(Tenant::try_from).collect()
     }
 
-    async fn put(&self, slug: &TenantSlug, settings: &TenantSettings, now: Timestamp) -> StoreResult<Tenant> {
+    async fn put_noted(
+        &self,
+        slug: &TenantSlug,
+        settings: &TenantSettings,
+        now: Timestamp,
+        note: Option<AuditNote>,
+    ) -> StoreResult<Tenant> {
         let (slug, settings) = (slug.clone(), settings.clone());
         self.shared
             .writer
@@ -62,7 +68,9 @@ impl TenantStore for SqliteStore {
                     let lanes = sqlx::query(LANES).bind(id).bind(settings.weight).bind(settings.paused);
                     lanes.execute(&mut *tx).await?;
                     limits::set_tenant(tx, id, settings.max_running).await?;
-                    let created_at: i64 = sqlx::query(CREATED).bind(id).fetch_one(tx).await?.try_get(0)?;
+                    let created_at: i64 =
+                        sqlx::query(CREATED).bind(id).fetch_one(&mut *tx).await?.try_get(0)?;
+                    audit::append(tx, note.as_slice()).await?;
                     let created_at = Timestamp::from_micros(created_at);
                     Ok(Tenant { id: TenantId(id), slug, settings, created_at, updated_at: now })
                 })

@@ -16,12 +16,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use sqlx::PgConnection;
-use taskflow_application::ports::{Committed, StoreResult};
+use taskflow_application::ports::{AuditNote, Committed, StoreResult};
 use taskflow_domain::JobChange;
 
-use super::Inner;
 use super::lanes::Charges;
 use super::unit::{BEGIN_UNDER_SETTINGS, End, Unit, detached, transact};
+use super::{Inner, audit};
 use crate::store::error::Fault;
 use ends::Ends;
 
@@ -46,6 +46,8 @@ struct Changes {
     ends: Vec<usize>,
     /// The others.
     moves: Vec<usize>,
+    /// What the audit is told, if any of it is done.
+    note: Option<AuditNote>,
 }
 
 /// What a commit has to do. Plain ends need nothing of their changes but what they bind.
@@ -55,7 +57,11 @@ enum Work {
 }
 
 /// Commits changes: see the port.
-pub(super) async fn commit(inner: &Arc<Inner>, changes: &[JobChange]) -> StoreResult<Vec<Committed>> {
+pub(super) async fn commit(
+    inner: &Arc<Inner>,
+    changes: &[JobChange],
+    note: Option<AuditNote>,
+) -> StoreResult<Vec<Committed>> {
     let mut answers = vec![Committed::Refused; changes.len()];
     let mut seen = HashSet::with_capacity(changes.len());
     let first = (0..changes.len()).filter(|&at| {
@@ -66,10 +72,10 @@ pub(super) async fn commit(inner: &Arc<Inner>, changes: &[JobChange]) -> StoreRe
     if ends.is_empty() && moves.is_empty() {
         return Ok(answers);
     }
-    let work = if moves.is_empty() {
+    let work = if moves.is_empty() && note.is_none() {
         Work::Ends(Ends::of(changes, &ends))
     } else {
-        Work::All(Changes { all: changes.to_vec(), ends, moves })
+        Work::All(Changes { all: changes.to_vec(), ends, moves, note })
     };
     let inner = Arc::clone(inner);
     let done = detached(async move {
@@ -101,7 +107,10 @@ impl Unit for Changes {
         if !self.ends.is_empty() {
             outcome = Ends::of(&self.all, &self.ends).commit(&mut *connection).await?;
         }
-        moves::commit(connection, &self.all, &self.moves, &mut outcome).await?;
+        moves::commit(&mut *connection, &self.all, &self.moves, &mut outcome).await?;
+        if !outcome.done.is_empty() {
+            audit::append(connection, self.note.as_slice()).await?;
+        }
         Ok(End::Commit(outcome))
     }
 }

@@ -1,11 +1,11 @@
 //! Writing rules: the rule itself, its revision, its secrets, what it listens to.
 
 use sqlx::PgConnection;
-use taskflow_application::ports::{RulePut, SealedSecret};
+use taskflow_application::ports::{AuditNote, RulePut, SealedSecret};
 use taskflow_domain::{Actor, Rule, RuleId, TenantId, Timestamp};
 
-use super::super::int;
 use super::super::unit::{End, Unit};
+use super::super::{audit, int};
 use crate::store::error::Fault;
 use crate::store::row::{document_text, watched, webhook_key};
 
@@ -40,6 +40,7 @@ pub(super) struct Put {
     pub(super) rule: Rule,
     pub(super) secrets: Option<Vec<SealedSecret>>,
     pub(super) actor: Actor,
+    pub(super) note: Option<AuditNote>,
 }
 
 impl Unit for Put {
@@ -81,6 +82,7 @@ impl Unit for Put {
             return Ok(End::Undo(RulePut::Conflict));
         }
         self.belongings(connection, &body).await?;
+        audit::append(connection, self.note.as_slice()).await?;
         Ok(End::Commit(RulePut::Done))
     }
 }
@@ -127,6 +129,7 @@ pub(super) struct Delete {
     pub(super) tenant: TenantId,
     pub(super) rule: RuleId,
     pub(super) now: Timestamp,
+    pub(super) note: Option<AuditNote>,
 }
 
 impl Unit for Delete {
@@ -138,6 +141,10 @@ impl Unit for Delete {
         for sql in [UNWATCH, NO_SECRETS] {
             sqlx::query(sql).bind(self.tenant.0).bind(self.rule.0).execute(&mut *connection).await?;
         }
-        Ok(End::Commit(gone.rows_affected() == 1))
+        if gone.rows_affected() == 0 {
+            return Ok(End::Undo(false));
+        }
+        audit::append(connection, self.note.as_slice()).await?;
+        Ok(End::Commit(true))
     }
 }

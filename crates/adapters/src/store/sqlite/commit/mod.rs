@@ -12,19 +12,32 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use sqlx::SqliteConnection;
-use taskflow_application::ports::{Committed, StoreResult};
+use taskflow_application::ports::{AuditNote, Committed, StoreResult};
 use taskflow_domain::JobChange;
 
 use self::moves::Moves;
 use super::super::error::Fault;
-use super::Shared;
+use super::{Shared, audit};
 
-pub(super) async fn commit(shared: &Arc<Shared>, changes: &[JobChange]) -> StoreResult<Vec<Committed>> {
+pub(super) async fn commit(
+    shared: &Arc<Shared>,
+    changes: &[JobChange],
+    note: Option<AuditNote>,
+) -> StoreResult<Vec<Committed>> {
     if changes.is_empty() {
         return Ok(Vec::new());
     }
     let changes = changes.to_vec();
-    shared.writer.run(move |tx| Box::pin(async move { commit_all(tx, &changes).await })).await
+    let work = shared.writer.run(move |tx| {
+        Box::pin(async move {
+            let answers = commit_all(tx, &changes).await?;
+            if answers.contains(&Committed::Done) {
+                audit::append(tx, note.as_slice()).await?;
+            }
+            Ok(answers)
+        })
+    });
+    work.await
 }
 
 async fn commit_all(tx: &mut SqliteConnection, changes: &[JobChange]) -> Result<Vec<Committed>, Fault> {
