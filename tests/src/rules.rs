@@ -162,9 +162,10 @@ impl Stage {
             wakeups: Arc::new(LocalWakeups::default()),
             tally: taskflow_application::tally::Tally::default(),
             drains: taskflow_application::drains::Drains::default(),
+            vault: None,
         };
         let conditions = Arc::new(CelEngine::start(1)?);
-        let tools = Tools { conditions, signatures: Arc::new(Verifier), vault: None };
+        let tools = Tools { conditions, signatures: Arc::new(Verifier) };
         Ok(Self {
             rules: Automation::new(world.clone(), tools),
             jobs: Jobs::new(world.clone()),

@@ -11,7 +11,7 @@ use taskflow_adapters::condition::CelEngine;
 use taskflow_adapters::webhook::{SecretVault, Verifier, key_of_file};
 use taskflow_application::World;
 use taskflow_application::automation::{Automation, EventRetention, PulseWorker, Tools};
-use taskflow_application::ports::{StoreError, StoreResult, Topic, Vault};
+use taskflow_application::ports::{Ids, StoreError, StoreResult, Topic, Vault};
 use taskflow_worker::{
     Claimed, Executor, Finished, Held, LeaseSource, Settled, SourceError, Worker, WorkerConfig,
 };
@@ -31,39 +31,34 @@ const DISPATCH: Duration = Duration::from_millis(200);
 const PRUNE: Duration = Duration::from_mins(1);
 
 /// The rules of this process.
-pub(crate) fn automation(config: &Config, world: &World) -> Result<Automation> {
+pub(crate) fn automation(world: &World) -> Result<Automation> {
     let conditions = CelEngine::start(CONDITION_THREADS).context("conditions cannot be evaluated")?;
-    let vault = vault(config, world)?;
-    let tools = Tools { conditions: Arc::new(conditions), signatures: Arc::new(Verifier), vault };
+    let tools = Tools { conditions: Arc::new(conditions), signatures: Arc::new(Verifier) };
     Ok(Automation::new(world.clone(), tools))
 }
 
-/// Where the secrets of rules are sealed: with the key that was given, or on an
+/// Where secrets are sealed: with the key that was given, or on an
 /// SQLite file with one that lies beside it. A shared database is given one.
-fn vault(config: &Config, world: &World) -> Result<Option<Arc<dyn Vault>>> {
+pub(crate) fn vault(config: &Config, ids: Arc<dyn Ids>) -> Result<Option<Arc<dyn Vault>>> {
     let keys = match &config.secrets.keys[..] {
         [] => match &config.database.url {
             DatabaseUrl::Sqlite(url) => match key_file(url) {
-                Some(path) => vec![read_key(&path, world)?],
+                Some(path) => vec![read_key(&path, ids.as_ref())?],
                 None => return Ok(None),
             },
             DatabaseUrl::Postgres(_) => return Ok(None),
         },
         keys => keys.iter().map(|key| key.0).collect(),
     };
-    let vault = SecretVault::new(&keys, world.ids.clone()).context("TASKFLOW_SECRETS_KEY")?;
+    let vault = SecretVault::new(&keys, ids).context("TASKFLOW_SECRETS_KEY")?;
     Ok(Some(Arc::new(vault)))
 }
 
-fn read_key(path: &Path, world: &World) -> Result<[u8; 32]> {
-    let (key, made) =
-        key_of_file(path, world.ids.as_ref()).with_context(|| format!("the key in {}", path.display()))?;
+fn read_key(path: &Path, ids: &dyn Ids) -> Result<[u8; 32]> {
+    let (key, made) = key_of_file(path, ids).with_context(|| format!("the key in {}", path.display()))?;
     if made {
         let path = path.display().to_string();
-        tracing::info!(
-            key.file = path,
-            "made a key that seals the secrets of rules; keep it with the database"
-        );
+        tracing::info!(key.file = path, "made a key that seals secrets; keep it with the database");
     }
     Ok(key)
 }

@@ -84,7 +84,7 @@ impl Process {
             return Ok(None);
         };
         let engine = engine?;
-        let automation = automation::automation(&config, &engine.world)?;
+        let automation = automation::automation(&engine.world)?;
         Ok(Some(Self { config, parts, stop, listener, engine, automation, figures, traces }))
     }
 

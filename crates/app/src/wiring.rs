@@ -15,14 +15,14 @@ use taskflow_application::automation::{Automation, Pulse};
 use taskflow_application::drains::Drains;
 use taskflow_application::maintain::Maintain;
 use taskflow_application::memory::LocalWakeups;
-use taskflow_application::ports::{Wakeups, Worker as Known};
+use taskflow_application::ports::{Vault, Wakeups, Worker as Known};
 use taskflow_application::tally::Tally;
 use taskflow_application::work::Work;
 use taskflow_domain::WorkerName;
 use taskflow_worker::{Executor, LeaseSource, Worker, WorkerConfig};
 use tokio_util::sync::CancellationToken;
 
-use crate::automation::OnePulse;
+use crate::automation::{OnePulse, vault};
 use crate::config::Config;
 use crate::database::Database;
 use crate::loops;
@@ -39,11 +39,18 @@ pub(crate) struct Engine {
 impl Engine {
     /// Opens the database, brings it up to date and reads its clock.
     pub(crate) async fn open(config: &Config, stop: &CancellationToken) -> Result<Self> {
-        Self::over(Database::open(&config.database).await?, stop).await
+        let ids = Arc::new(SystemIds::new());
+        let vault = vault(config, ids.clone())?;
+        Self::over(Database::open(&config.database).await?, ids, vault, stop).await
     }
 
     /// The same, over a database that is open already.
-    pub(crate) async fn over(database: Database, stop: &CancellationToken) -> Result<Self> {
+    pub(crate) async fn over(
+        database: Database,
+        ids: Arc<SystemIds>,
+        vault: Option<Arc<dyn Vault>>,
+        stop: &CancellationToken,
+    ) -> Result<Self> {
         database.migrate().await?;
         let clock = SystemClock::new();
         loops::follow(&database, &clock).await.context("the database's clock cannot be read")?;
@@ -54,11 +61,12 @@ impl Engine {
         let world = World {
             stores: database.stores(),
             clock: Arc::new(clock.clone()),
-            ids: Arc::new(SystemIds::new()),
+            ids,
             jitter: Arc::new(SystemJitter),
             wakeups,
             tally: Tally::default(),
             drains: Drains::default(),
+            vault,
         };
         Ok(Self { world, clock, database })
     }
@@ -137,7 +145,7 @@ impl Engine {
 /// What runs the jobs of this process's worker.
 pub(crate) fn executor(config: &Config, world: &World) -> Result<Arc<dyn Executor>> {
     let egress = EgressPolicy::new(config.egress.allow.clone());
-    Ok(Arc::new(JobExecutor::new(egress, world.clock.clone(), world.ids.clone())?))
+    Ok(Arc::new(JobExecutor::new(egress, world.clock.clone(), world.ids.clone(), world.vault.clone())?))
 }
 
 /// The engine's own worker.

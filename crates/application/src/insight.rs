@@ -36,6 +36,8 @@ impl Insight {
     pub async fn explain(&self, caller: &Caller, id: JobId) -> Result<Explanation, JobsError> {
         let tenant = self.directory.find(caller).await?.ok_or(JobsError::NotFound)?;
         let now = self.world.clock.now();
+        // Its gates are read across tenants, so it is looked up behind the wall first.
+        self.world.stores.reader.get(tenant, id, now).await?.ok_or(JobsError::NotFound)?;
         let facts = self.world.stores.explain.facts(tenant, id, now).await?;
         Ok(explain(&facts.ok_or(JobsError::NotFound)?, now))
     }

@@ -7,6 +7,7 @@ pub mod access;
 pub mod audit;
 pub mod automation;
 pub mod caller;
+pub mod document;
 pub mod drains;
 mod group;
 pub mod insight;
@@ -17,6 +18,7 @@ pub mod memory;
 pub mod meter;
 pub mod ports;
 pub mod queues;
+pub mod sealing;
 pub mod tally;
 pub mod template;
 pub mod tenants;
@@ -43,4 +45,7 @@ pub struct World {
     pub tally: tally::Tally,
     /// The queues that take no new jobs.
     pub drains: drains::Drains,
+    /// Keeps secrets. Without it no rule can have one, and credentials in the headers
+    /// of targets stand in the database as they are.
+    pub vault: Option<Arc<dyn ports::Vault>>,
 }

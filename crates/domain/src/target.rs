@@ -33,6 +33,17 @@ impl Method {
     }
 }
 
+/// Whether the value of the header `name` is a credential, by the words of its
+/// name: whoever may look at a job does not need it, and the call gets it all the
+/// same. Rather one too many than one too few.
+pub fn is_credential(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let inside = ["token", "secret", "password", "credential", "signature", "cookie", "apikey", "auth"];
+    let word = ["key", "pass", "pwd", "session", "sid"];
+    inside.iter().any(|part| name.contains(part))
+        || (name.split(['-', '_']).any(|part| word.contains(&part)) && !name.ends_with("idempotency-key"))
+}
+
 /// An endpoint that the worker calls.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,6 +56,9 @@ pub struct HttpTarget {
     /// Sent as they stand, after the identifying headers.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
+    /// Headers whose values were sealed, with what the vault made of each in Base64.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sealed_headers: BTreeMap<String, String>,
     /// Answers that end the job although they would be retried.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub permanent_statuses: Vec<u16>,
@@ -116,11 +130,36 @@ mod tests {
     use super::*;
 
     #[test]
+    fn credentials_are_known_by_their_names() {
+        let secret = [
+            "Authorization",
+            "Cookie",
+            "X-Api-Key",
+            "apikey",
+            "DD-API-KEY",
+            "X-Vault-Token",
+            "X-Secret",
+            "Ocp-Apim-Subscription-Key",
+            "X-Amz-Security-Token",
+            "Private-Key",
+            "X-Auth",
+            "Proxy-Authorization",
+        ];
+        for name in secret {
+            assert!(is_credential(name), "{name}");
+        }
+        for name in ["Content-Type", "X-Team", "Idempotency-Key", "Accept", "X-Monkey", "X-Passenger"] {
+            assert!(!is_credential(name), "{name}");
+        }
+    }
+
+    #[test]
     fn statuses_have_classes() {
         let mut target = HttpTarget {
             url: "http://127.0.0.1/".into(),
             method: Method::Post,
             headers: BTreeMap::new(),
+            sealed_headers: BTreeMap::new(),
             permanent_statuses: vec![503],
             retryable_statuses: vec![404],
         };

@@ -44,14 +44,9 @@ impl PulseWorker for Idle {
     }
 }
 
-/// Rules over the world, with the real engine of conditions and a key of zeros.
+/// Rules over the world, with the real engine of conditions.
 fn automation(world: &World) -> Automation {
-    let vault = SecretVault::new(&[[0; KEY_BYTES]], world.ids.clone()).unwrap();
-    let tools = Tools {
-        conditions: Arc::new(CelEngine::start(1).unwrap()),
-        signatures: Arc::new(Verifier),
-        vault: Some(Arc::new(vault)),
-    };
+    let tools = Tools { conditions: Arc::new(CelEngine::start(1).unwrap()), signatures: Arc::new(Verifier) };
     Automation::new(world.clone(), tools)
 }
 
@@ -110,14 +105,17 @@ impl Api {
 
     fn with(change: impl FnOnce(&mut ApiState, &World)) -> Self {
         let clock = Arc::new(ManualClock::new(Timestamp::from_micros(NOW)));
+        let ids = Arc::new(SeededIds::new(1));
+        let vault = SecretVault::new(&[[0; KEY_BYTES]], ids.clone()).unwrap();
         let world = World {
             stores: MemoryStore::stores(),
             clock: clock.clone(),
-            ids: Arc::new(SeededIds::new(1)),
+            ids: ids.clone(),
             jitter: Arc::new(SeededJitter::new(1)),
             wakeups: Arc::new(LocalWakeups::default()),
             tally: taskflow_application::tally::Tally::default(),
             drains: taskflow_application::drains::Drains::default(),
+            vault: Some(Arc::new(vault)),
         };
         let automation = automation(&world);
         let maintain = Arc::new(Maintain::new(world.clone(), Retention::default(), 30_000));

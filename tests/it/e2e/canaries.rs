@@ -52,7 +52,8 @@ async fn answers(holders: &[&Holder], job: &str, rule: &str) -> Result<String> {
 /// A rule with a secret, and a delivery that lacks its signature.
 async fn hook(key: &Holder) -> Result<String> {
     let rule = json!({
-        "name": "hook", "actions": [{"kind": "k"}],
+        "name": "hook", "actions": [{"kind": "k", "target": {"type": "http", "url": "http://127.0.0.1:1/",
+            "headers": {"X-Team-Key": format!("rule {HEADER}")}}}],
         "trigger": {"type": "webhook", "key": "canary-hook", "signature": {"scheme": "standard", "secret": WEBHOOK}},
     });
     let rule = key.did(Method::POST, "/v1/automation-rules", rule).await?;
@@ -99,6 +100,7 @@ async fn no_secret_is_found_anywhere(store: Store) -> Result<()> {
         ("a key", key.key.to_string()),
         ("a key's secret", secret(&key.key)?),
         ("a rotated key's secret", secret(&rotated)?),
+        ("a target's credential", HEADER.to_owned()),
         ("a webhook's secret", WEBHOOK.trim_start_matches("whsec_").to_owned()),
         ("a password", PASSWORD.to_owned()),
         ("the key of secrets", "Y2FuYXJ5LXNlY3JldHMta2V5".to_owned()),
@@ -113,12 +115,7 @@ async fn no_secret_is_found_anywhere(store: Store) -> Result<()> {
         assert!(!log.contains(canary.as_str()), "{what} is in the log");
         assert!(!heard.contains(canary.as_str()), "{what} is in an answer");
     }
-    // A call's credentials are kept with the job, which is sent again with them;
-    // nobody is told.
-    for (place, text) in [("the log", &log), ("an answer", &heard)] {
-        assert!(!text.contains(HEADER), "a target's credential is in {place}");
-    }
-    println!("{} canaries, {} bytes searched", canaries.len() + 1, dump.len() + log.len() + heard.len());
+    println!("{} canaries, {} bytes searched", canaries.len(), dump.len() + log.len() + heard.len());
     Ok(())
 }
 

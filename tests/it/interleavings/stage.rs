@@ -82,6 +82,7 @@ fn world(store: &PostgresStore, clock: &Arc<ManualClock>, seed: u64) -> World {
         wakeups: Arc::new(LocalWakeups::default()),
         tally: taskflow_application::tally::Tally::default(),
         drains: taskflow_application::drains::Drains::default(),
+        vault: None,
     }
 }
 

@@ -28,6 +28,7 @@ fn jobs(stores: Stores, seed: u64) -> Jobs {
         wakeups: Arc::new(LocalWakeups::default()),
         tally: taskflow_application::tally::Tally::default(),
         drains: taskflow_application::drains::Drains::default(),
+        vault: None,
     })
 }
 

@@ -24,6 +24,7 @@ fn full(draft: Draft, n: u32) -> Draft {
     spec.priority = Priority::High;
     spec.payload = Json::from_valid("{\"b\": 1e400,  \"a\":[1, 2.50,\"ü\\u0041\"], \"a\":null}");
     spec.target = Some(Target::Http(HttpTarget {
+        sealed_headers: [("Authorization".into(), "AAAA".into())].into(),
         url: "http://127.0.0.1:9000/send?x=1".into(),
         method: Method::Put,
         headers: [("X-One".to_owned(), "a, b".to_owned())].into(),

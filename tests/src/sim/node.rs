@@ -64,6 +64,7 @@ impl Node {
             wakeups: Arc::new(ProcessNews::default()),
             tally: taskflow_application::tally::Tally::default(),
             drains: taskflow_application::drains::Drains::default(),
+            vault: None,
         };
         let node = Arc::new(Self {
             index,

@@ -1,7 +1,9 @@
 //! The headers of a call.
 
+use std::collections::BTreeMap;
+
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use taskflow_domain::{ClaimedJob, HttpTarget};
+use taskflow_domain::ClaimedJob;
 
 /// Headers that a target cannot set: the connection's own, and those that tell
 /// who calls.
@@ -54,12 +56,12 @@ fn parse(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), HeaderFau
 /// The headers of the call for `job`, or the name of the one that cannot be sent.
 pub(super) fn of_call(
     job: &ClaimedJob,
-    target: &HttpTarget,
+    own_headers: &BTreeMap<String, String>,
     traceparent: &str,
     body: bool,
 ) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
-    for (name, text) in &target.headers {
+    for (name, text) in own_headers {
         match parse(name, text) {
             Ok((name, value)) => drop(headers.insert(name, value)),
             Err(HeaderFault::Reserved) => {}

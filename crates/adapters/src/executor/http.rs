@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use reqwest::header::RETRY_AFTER;
 use reqwest::{Client, RequestBuilder};
-use taskflow_application::ports::{Clock, Ids};
+use taskflow_application::ports::{Clock, Ids, Vault};
+use taskflow_application::sealing::open_headers;
 use taskflow_domain::target::StatusClass;
 use taskflow_domain::{AttemptError, ClaimedJob, HttpTarget, Method, Target, Verdict};
 use taskflow_worker::RunContext;
@@ -21,6 +22,7 @@ pub(super) struct Http {
     egress: EgressPolicy,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
+    vault: Option<Arc<dyn Vault>>,
 }
 
 impl Http {
@@ -29,8 +31,9 @@ impl Http {
         egress: EgressPolicy,
         clock: Arc<dyn Clock>,
         ids: Arc<dyn Ids>,
+        vault: Option<Arc<dyn Vault>>,
     ) -> Self {
-        Self { client, egress, clock, ids }
+        Self { client, egress, clock, ids, vault }
     }
 
     /// Calls the job's target once. A cancel drops the request.
@@ -80,7 +83,9 @@ impl Http {
         let body = target.method != Method::Get;
         let span = attempt.call(target.method.as_str(), url.host_str().unwrap_or_default());
         let traceparent = span.traceparent().unwrap_or_else(|| trace::child(&job.spec, self.ids.bytes()));
-        let headers = headers::of_call(job, target, &traceparent, body)
+        let own = open_headers(self.vault.as_deref(), job.spec.tenant, target)
+            .map_err(|fault| failure::invalid(&fault))?;
+        let headers = headers::of_call(job, &own, &traceparent, body)
             .map_err(|name| failure::invalid(&format!("the target's header {name:?} cannot be sent")))?;
         let request = self.client.request(method(target.method), url).headers(headers);
         let request = if body { request.body(job.spec.payload.as_str().to_owned()) } else { request };

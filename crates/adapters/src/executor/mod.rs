@@ -20,7 +20,7 @@ mod tests;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use taskflow_application::ports::{Clock, Ids};
+use taskflow_application::ports::{Clock, Ids, Vault};
 use taskflow_domain::{AttemptError, ClaimedJob, Target, Verdict};
 use taskflow_worker::{Execution, Executor, RunContext};
 
@@ -42,16 +42,18 @@ pub struct JobExecutor {
 }
 
 impl JobExecutor {
-    /// An executor whose HTTP targets may reach what `egress` allows.
+    /// An executor whose HTTP targets may reach what `egress` allows, and whose
+    /// credentials `vault` opens.
     ///
     /// The process must have a TLS provider: see [`install_crypto`].
     pub fn new(
         egress: EgressPolicy,
         clock: Arc<dyn Clock>,
         ids: Arc<dyn Ids>,
+        vault: Option<Arc<dyn Vault>>,
     ) -> Result<Self, ExecutorError> {
         let client = tls::client(&egress).map_err(|error| ExecutorError(failure::deepest(&error)))?;
-        Ok(Self { http: Arc::new(http::Http::new(client, egress, clock, ids)) })
+        Ok(Self { http: Arc::new(http::Http::new(client, egress, clock, ids, vault)) })
     }
 }
 

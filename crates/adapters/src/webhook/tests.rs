@@ -305,7 +305,7 @@ fn vault(keys: &[[u8; KEY_BYTES]]) -> SecretVault {
 
 #[test]
 fn a_secret_opens_where_it_was_sealed_and_nowhere_else() {
-    let of = |tenant, rule, slot| SecretOf {
+    let of = |tenant, rule, slot| SecretOf::Rule {
         tenant: TenantId(tenant),
         rule: RuleId(uuid::Uuid::from_u128(rule)),
         slot,

@@ -1,7 +1,7 @@
 //! Secrets at rest: AES-256-GCM-SIV.
 //!
-//! What is sealed is bound to its tenant, its rule and its slot, so that a row
-//! that is copied to another place opens nothing there. The envelope names the
+//! What is sealed is bound to its tenant, and a rule's secret to its rule and its
+//! slot too, so that a row that is copied to another place opens nothing there. The envelope names the
 //! key that sealed it, so that a new key can be put before the old one, which
 //! then only opens. A repeated nonce, however unlikely, would reveal no more
 //! than that two secrets are the same.
@@ -67,11 +67,21 @@ impl SecretVault {
 }
 
 fn bound_to(of: SecretOf) -> Vec<u8> {
-    let mut bytes = b"taskflow/rule_secret".to_vec();
-    bytes.extend(of.tenant.0.to_be_bytes());
-    bytes.extend(of.rule.0.as_bytes());
-    bytes.extend([of.slot, VERSION]);
-    bytes
+    match of {
+        SecretOf::Rule { tenant, rule, slot } => {
+            let mut bytes = b"taskflow/rule_secret".to_vec();
+            bytes.extend(tenant.0.to_be_bytes());
+            bytes.extend(rule.0.as_bytes());
+            bytes.extend([slot, VERSION]);
+            bytes
+        }
+        SecretOf::Header { tenant } => {
+            let mut bytes = b"taskflow/target_header".to_vec();
+            bytes.extend(tenant.0.to_be_bytes());
+            bytes.push(VERSION);
+            bytes
+        }
+    }
 }
 
 impl Vault for SecretVault {

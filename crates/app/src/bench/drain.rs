@@ -60,7 +60,7 @@ pub(super) async fn run(options: &BenchOptions, world: &World) -> Result<f64> {
     let jobs = u64::from(options.jobs);
     let begun = Instant::now();
     let egress = EgressPolicy::new(Vec::new());
-    let executor = Arc::new(JobExecutor::new(egress, world.clock.clone(), world.ids.clone())?);
+    let executor = Arc::new(JobExecutor::new(egress, world.clock.clone(), world.ids.clone(), None)?);
     let worker = BenchWorker::start(world, executor, options.slots, options.batch)?;
     let mut told = begun;
     while worker.stats.snapshot().settled < jobs {

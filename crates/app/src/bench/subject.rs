@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use taskflow_adapters::system::SystemIds;
 use taskflow_application::World;
 use taskflow_application::maintain::{Maintain, Retention};
 use tokio_util::sync::CancellationToken;
@@ -48,7 +49,7 @@ impl Subject {
         };
         let stop = CancellationToken::new();
         let database = Database::open_in(&apart, schema).await?;
-        let engine = Engine::over(database, &stop).await?;
+        let engine = Engine::over(database, Arc::new(SystemIds::new()), None, &stop).await?;
         let runner = Runner::new(engine.world.clock.clone(), stop.clone());
         let maintain = Maintain::new(engine.world.clone(), Retention::default(), LEASE_MS);
         loops::start_engine(&runner, &engine.world, Arc::new(maintain), LEASE_MS);

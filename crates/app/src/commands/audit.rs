@@ -8,7 +8,6 @@ use taskflow_application::ports::AuditHead;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::database::Database;
 use crate::wiring::Engine;
 
 /// Its part of the command line.
@@ -53,7 +52,7 @@ pub(crate) async fn run(config: &Config, matches: &ArgMatches) -> Result<()> {
         Some(text) => Some(head(text).with_context(|| format!("`{text}` is not SEQ:HASH"))?),
     };
     let stop = CancellationToken::new();
-    let engine = Engine::over(Database::open(&config.database).await?, &stop).await?;
+    let engine = Engine::open(config, &stop).await?;
     let found = Audit::new(engine.world.clone()).verify(pinned).await;
     stop.cancel();
     engine.database.close().await;

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use taskflow_domain::rule::{Action, EventPattern, MAX_ACTIONS, Scheme, Trigger};
+use taskflow_domain::target::is_credential;
 use taskflow_domain::{Kind, Priority, QueueName, Rule, Target, Timestamp};
 
 use super::judge::template_of;
 use super::{Automation, RuleFault};
 use crate::jobs::JobWish;
 use crate::ports::{Question, Wanted};
+use crate::sealing::MASK;
 use crate::template::Template;
 
 /// The most characters of a rule's name.
@@ -104,15 +106,20 @@ impl Automation {
     }
 }
 
+/// Occurrences are put off by an hour at most, in milliseconds.
+const MAX_JITTER_MS: u64 = 3_600_000;
+
 fn trigger(rule: &Rule, secret: bool, now: Timestamp, faults: &mut Faults) {
     match &rule.document.trigger {
         Trigger::Cron(cron) => {
             match cron.schedule(rule.id) {
-                Ok(schedule) => {
+                // How long it is put off is told below; that it never fires is not so.
+                Ok(schedule) if cron.jitter_ms <= MAX_JITTER_MS => {
                     if let Err(fault) = schedule.check_fires(now) {
                         faults.note(format!("/trigger/{}", fault.field.as_str()), fault.detail);
                     }
                 }
+                Ok(_) => {}
                 Err(found) => {
                     for fault in found {
                         faults.note(format!("/trigger/{}", fault.field.as_str()), fault.detail);
@@ -122,7 +129,7 @@ fn trigger(rule: &Rule, secret: bool, now: Timestamp, faults: &mut Faults) {
             for (field, detail) in cron.misfire.faults() {
                 faults.note(format!("/trigger/misfire/{field}"), detail);
             }
-            if cron.jitter_ms > 3_600_000 {
+            if cron.jitter_ms > MAX_JITTER_MS {
                 faults.note("/trigger/jitter_ms", "must be at most 3600000 (an hour)");
             }
         }
@@ -175,6 +182,12 @@ fn action(action: &Action, index: usize, faults: &mut Faults) {
         && Timestamp::parse_rfc3339(at).is_none()
     {
         note("run_at", "must be an RFC 3339 time or a template".to_owned());
+    }
+    if let Some(Target::Http(target)) = &action.target {
+        for (name, _) in target.headers.iter().filter(|(name, value)| is_credential(name) && *value == MASK) {
+            let fault = "is the mask that answers show in its place; send the credential itself";
+            note(&format!("target/headers/{name}"), fault.to_owned());
+        }
     }
     if let Some(Target::Http(target)) = &action.target
         && !(target.url.contains("${")

@@ -4,6 +4,7 @@ use std::sync::PoisonError;
 
 use serde_json::{Value, json};
 use taskflow_domain::rule::{Cause, Trigger, TriggerKind};
+use taskflow_domain::target::is_credential;
 use taskflow_domain::{CorrelationId, EventId, Firing, InboundEvent, Json, Rule, RuleId, Timestamp};
 
 use super::dispatch::of_event;
@@ -11,6 +12,7 @@ use super::fire::firings;
 use super::judge::Occasion;
 use super::{Automation, AutomationError};
 use crate::caller::Caller;
+use crate::document::{has_nul, without_nul};
 use crate::meter;
 use crate::ports::{Appended, AuditNote, Fire, FireClaim, Fired, SecretOf, StoreError, Topic, Verified};
 
@@ -120,8 +122,8 @@ impl Automation {
         let live = sealed.iter().filter(|secret| secret.expires_at.is_none_or(|until| until > now));
         let mut secrets = Vec::new();
         for secret in live {
-            let vault = self.tools.vault.as_ref().ok_or(AutomationError::NoVault)?;
-            let of = SecretOf { tenant: rule.tenant, rule: rule.id, slot: secret.slot };
+            let vault = self.world.vault.as_ref().ok_or(AutomationError::NoVault)?;
+            let of = SecretOf::Rule { tenant: rule.tenant, rule: rule.id, slot: secret.slot };
             match vault.open(of, &secret.sealed) {
                 Ok(plain) => secrets.push(plain),
                 Err(error) => {
@@ -146,8 +148,9 @@ impl Automation {
         let event = EventId(self.world.ids.job(now).0);
         let text = String::from_utf8_lossy(&delivery.body);
         let data = match serde_json::from_str::<Value>(&text) {
+            Ok(value) if has_nul(&value) => Json::from(&without_nul(value)),
             Ok(_) => Json::from_valid(&text),
-            Err(_) => Json::from(&Value::String(text.into_owned())),
+            Err(_) => Json::from(&Value::String(text.replace('\0', "\u{fffd}"))),
         };
         let headers: serde_json::Map<String, Value> = delivery
             .headers
@@ -243,7 +246,7 @@ impl Automation {
         id: RuleId,
         input: Json,
     ) -> Result<Vec<Firing>, AutomationError> {
-        let rule = self.get(caller, id).await?;
+        let rule = self.steered(caller, id).await?;
         if !rule.enabled {
             return Err(AutomationError::Disabled);
         }
@@ -288,7 +291,5 @@ impl Automation {
 
 /// Headers that nobody has to see later: they may let somebody in.
 fn hidden(name: &str) -> bool {
-    matches!(name, "authorization" | "cookie" | "proxy-authorization" | "x-api-key")
-        || name.contains("signature")
-        || name.contains("token")
+    is_credential(name)
 }

@@ -2,13 +2,26 @@
 
 use std::collections::BTreeMap;
 
+use taskflow_domain::rule::reason;
 use taskflow_domain::tenant::Tenant;
 use taskflow_domain::{FanOutId, Firing, FiringOutcome, JobState, Json, Rule, TenantId, change};
 
 use super::Automation;
 use super::judge::Occasion;
 use crate::meter;
-use crate::ports::{FanOut, Fire, Fired, StoreResult, Topic};
+use crate::ports::{FanOut, Fire, Fired, StoreError, StoreResult, Topic};
+
+/// The same without what the store refused.
+fn refused(mut fire: Fire) -> Fire {
+    for new in &mut fire.firings {
+        new.jobs.clear();
+        new.firing.jobs.clear();
+        new.firing.outcome = FiringOutcome::Error;
+        new.firing.reason = Some(reason::NOT_STORED.to_owned());
+        new.firing.detail = Some("the database refused what the rule asked for".to_owned());
+    }
+    fire
+}
 
 impl Automation {
     /// Commits firings, and tells everybody whom they concern.
@@ -20,7 +33,7 @@ impl Automation {
         let due = jobs.iter().any(|job| job.standing.state() == JobState::Pending);
         let later = jobs.iter().any(|job| job.standing.state() == JobState::Scheduled);
         let fan_outs = fires.iter().any(|fire| !fire.fan_outs.is_empty());
-        let fired = self.world.stores.rules.fire(fires).await?;
+        let fired = self.fire(fires).await?;
         for firing in fired.iter().flat_map(firings) {
             meter::fired(firing);
         }
@@ -30,6 +43,28 @@ impl Automation {
         }
         if (made && later) || fan_outs {
             self.world.wakeups.nudge(Topic::Schedule);
+        }
+        Ok(fired)
+    }
+
+    /// Fires all in one transaction. If the store refuses that, each alone: what one
+    /// rule asks for must not hold up the others, and is an error of its own.
+    async fn fire(&self, fires: Vec<Fire>) -> StoreResult<Vec<Fired>> {
+        let rules = &self.world.stores.rules;
+        match rules.fire(fires.clone()).await {
+            Err(StoreError::Rejected(_)) => {}
+            done => return done,
+        }
+        let mut fired = Vec::with_capacity(fires.len());
+        for fire in fires {
+            match rules.fire(vec![fire.clone()]).await {
+                Err(StoreError::Rejected(error)) => {
+                    let of: Vec<_> = fire.firings.iter().map(|new| new.firing.rule.to_string()).collect();
+                    tracing::error!(error, rules = of.join(" "), "what a rule asks for cannot be stored");
+                    fired.extend(rules.fire(vec![refused(fire)]).await?);
+                }
+                done => fired.extend(done?),
+            }
         }
         Ok(fired)
     }

@@ -16,6 +16,7 @@ use taskflow_domain::{
 };
 
 use super::Automation;
+use crate::document::{MAX_NESTING, depth, has_nul};
 use crate::jobs::JobWish;
 use crate::ports::{EvaluationFault, NewFiring, NewJob, Scope, Wanted};
 use crate::template::{Template, TemplateFault};
@@ -234,7 +235,7 @@ impl Automation {
             let (own, rest) = answers.split_at(template.placeholders().len().min(answers.len()));
             answers = rest;
             match template.render(own) {
-                Ok(rendered) => match wish(action, &rendered, index) {
+                Ok(rendered) => match self.wish(rule, tenant, action, &rendered, index) {
                     Ok(wish) => wishes.push(with_fingerprint(wish, rule, index)),
                     Err(fault) => faults.push(fault),
                 },
@@ -242,6 +243,25 @@ impl Automation {
             }
         }
         if faults.is_empty() { Ok(wishes) } else { Err(refuse(faults)) }
+    }
+
+    /// The job of a rendered action, with its credentials sealed for whose it is.
+    fn wish(
+        &self,
+        rule: &Rule,
+        tenant: &Tenant,
+        action: &Action,
+        rendered: &Value,
+        index: usize,
+    ) -> Result<JobWish, TemplateFault> {
+        let mut wish = wish(action, rendered, index)?;
+        if let Some(target) = &mut wish.target {
+            self.world.pass_target(rule.tenant, tenant.id, target).map_err(|error| TemplateFault {
+                pointer: format!("/actions/{index}/target/headers"),
+                message: error.to_string(),
+            })?;
+        }
+        Ok(wish)
     }
 
     fn new_job(&self, firing: &Firing, wish: JobWish, occasion: &Occasion) -> NewJob {
@@ -286,7 +306,7 @@ fn with_fingerprint(mut wish: JobWish, rule: &Rule, index: usize) -> JobWish {
 /// The job of a rendered action.
 fn wish(action: &Action, rendered: &Value, index: usize) -> Result<JobWish, TemplateFault> {
     let fault = |field: &str, message: String| TemplateFault {
-        pointer: format!("/actions/{index}/{field}"),
+        pointer: format!("/actions/{index}/{field}").trim_end_matches('/').to_owned(),
         message,
     };
     let text = |field: &str| match rendered.get(field) {
@@ -295,6 +315,12 @@ fn wish(action: &Action, rendered: &Value, index: usize) -> Result<JobWish, Temp
         Some(Value::Number(number)) => Ok(Some(number.to_string())),
         Some(_) => Err(fault(field, "must render to a text".to_owned())),
     };
+    if has_nul(rendered) {
+        return Err(fault("", "must not render to a text with U+0000".to_owned()));
+    }
+    if rendered.get("payload").is_some_and(|payload| depth(payload) > MAX_NESTING) {
+        return Err(fault("payload", format!("must not nest deeper than {MAX_NESTING}")));
+    }
     let kind = Kind::new(&action.kind).map_err(|error| fault("kind", error.to_string()))?;
     let mut wish = JobWish::new(kind);
     if let Some(queue) = text("queue")? {

@@ -1,6 +1,6 @@
 //! Looking at rules and at what they came to.
 
-use taskflow_domain::{Firing, FiringId, Rule, RuleId, Timestamp};
+use taskflow_domain::{Firing, FiringId, Rule, RuleId, Scope, Timestamp};
 
 use super::{Automation, AutomationError};
 use crate::caller::Caller;
@@ -21,6 +21,16 @@ impl Automation {
     pub async fn get(&self, caller: &Caller, id: RuleId) -> Result<Rule, AutomationError> {
         let tenant = self.tenant(caller).await?;
         self.world.stores.rules.get(tenant, id).await?.ok_or(AutomationError::NotFound)
+    }
+
+    /// A rule that is to be started, tried, changed, or asked what it came to. One
+    /// that acts for many tenants is an operator's, whosever tenant it lies in.
+    pub(super) async fn steered(&self, caller: &Caller, id: RuleId) -> Result<Rule, AutomationError> {
+        let rule = self.get(caller, id).await?;
+        if rule.document.for_each_tenant.is_some() && !caller.may(Scope::Operator) {
+            return Err(AutomationError::Forbidden("a rule with for_each_tenant is an operator's"));
+        }
+        Ok(rule)
     }
 
     /// Whether secrets are kept for a rule, by slot.
@@ -44,7 +54,7 @@ impl Automation {
         id: RuleId,
         page: FiringPage,
     ) -> Result<Listed<Firing>, AutomationError> {
-        let rule = self.get(caller, id).await?;
+        let rule = self.steered(caller, id).await?;
         let longer = FiringPage { limit: page.limit + 1, ..page };
         let firings = self.world.stores.rules.firings(rule.tenant, id, longer).await?;
         Ok(Listed::cut(firings, page.limit))
@@ -58,7 +68,7 @@ impl Automation {
 
     /// What a rule came to, all in all.
     pub async fn stats(&self, caller: &Caller, id: RuleId) -> Result<RuleStats, AutomationError> {
-        let rule = self.get(caller, id).await?;
+        let rule = self.steered(caller, id).await?;
         let counts = self.world.stores.rules.counts(rule.tenant, id).await?;
         Ok(RuleStats { counts, rule })
     }

@@ -30,7 +30,7 @@ use taskflow_domain::{RuleId, TenantId};
 use crate::World;
 use crate::audit::Audit;
 use crate::caller::{Caller, Directory};
-use crate::ports::{ConditionEngine, Signatures, Vault};
+use crate::ports::{ConditionEngine, Signatures};
 
 pub use deliver::{Delivered, Delivery, NewEvent};
 pub use error::{AutomationError, RuleFault};
@@ -48,8 +48,6 @@ pub struct Tools {
     pub conditions: Arc<dyn ConditionEngine>,
     /// Checks signatures.
     pub signatures: Arc<dyn Signatures>,
-    /// Keeps secrets. Without it a rule can have none.
-    pub vault: Option<Arc<dyn Vault>>,
 }
 
 /// Rules made ready to be evaluated, by their owners and ids.

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use taskflow_domain::rule::{Trigger, TriggerKind};
 use taskflow_domain::schedule::Occurrence;
 use taskflow_domain::tenant::Tenant;
-use taskflow_domain::{FiringOutcome, InboundEvent, Json, Rule, RuleId, Timestamp};
+use taskflow_domain::{FiringOutcome, InboundEvent, Json, Rule, RuleId, Scope, Timestamp};
 
 use super::dispatch::of_event;
 use super::judge::Occasion;
@@ -20,6 +20,8 @@ const MOST: usize = 2_000;
 const MOST_EVALUATIONS: u64 = 20_000;
 /// Occurrences of a simulation that looks ahead.
 const AHEAD: usize = 100;
+/// How long a simulation evaluates at most, in microseconds.
+const BUDGET_US: i64 = 5_000_000;
 /// Samples that are shown.
 const SAMPLES: usize = 20;
 
@@ -69,12 +71,20 @@ impl Automation {
         since: Option<Timestamp>,
     ) -> Result<Simulation, AutomationError> {
         let now = self.world.clock.now();
-        let mut rule = self.get(caller, id).await?;
+        let mut rule = self.steered(caller, id).await?;
         if let Some(wish) = instead {
+            if !caller.may(Scope::RulesWrite) {
+                return Err(AutomationError::Forbidden("to try a changed rule needs the scope rules:write"));
+            }
             rule.document = wish.document;
             rule.mode = wish.mode;
             let old = self.get(caller, id).await?;
             rule = self.prepare(caller, rule, Some(&old), true, now).await?;
+        }
+        if matches!(&rule.document.trigger, Trigger::Event { event } if event.is_about_jobs())
+            && !caller.may(Scope::JobsRead)
+        {
+            return Err(AutomationError::Forbidden("to try a rule over jobs needs the scope jobs:read"));
         }
         // What is tried must not be taken for what is kept.
         rule.revision = u32::MAX;
@@ -90,7 +100,10 @@ impl Automation {
             simulation.events_seen += 1;
             for tenant in &tenants {
                 evaluations += 1;
-                if evaluations > MOST_EVALUATIONS {
+                // Others want the thread too.
+                tokio::task::yield_now().await;
+                let spent = self.world.clock.now().micros_since(now);
+                if evaluations > MOST_EVALUATIONS || spent > BUDGET_US {
                     simulation.truncated = true;
                     return Ok(finish(simulation, &minutes));
                 }
@@ -148,6 +161,9 @@ impl Automation {
             sample["event_id"] = event.clone();
         }
         simulation.samples.push(sample);
+        if simulation.samples.len() > 2 * SAMPLES {
+            keep_samples(&mut simulation.samples);
+        }
         made
     }
 
@@ -254,14 +270,19 @@ fn occurrences_after(rule: &Rule, from: Timestamp, count: usize) -> Vec<Occurren
 }
 
 /// Errors are shown first, then matches, then the others.
-fn finish(mut simulation: Simulation, minutes: &std::collections::BTreeMap<i64, u64>) -> Simulation {
+/// Keeps the samples that are shown: errors and matches first.
+fn keep_samples(samples: &mut Vec<Value>) {
     let rank = |sample: &Value| match sample["outcome"].as_str() {
         Some("ERROR") => 0,
         Some("FIRED") => 1,
         _ => 2,
     };
-    simulation.samples.sort_by_key(rank);
-    simulation.samples.truncate(SAMPLES);
+    samples.sort_by_key(rank);
+    samples.truncate(SAMPLES);
+}
+
+fn finish(mut simulation: Simulation, minutes: &std::collections::BTreeMap<i64, u64>) -> Simulation {
+    keep_samples(&mut simulation.samples);
     simulation.peak_jobs_per_minute = minutes.values().copied().max().unwrap_or_default();
     simulation
 }

@@ -8,6 +8,7 @@ use super::tick::cron;
 use super::{Automation, AutomationError};
 use crate::caller::Caller;
 use crate::ports::{AuditNote, RulePut, SealedSecret, SecretOf, Topic};
+use crate::sealing;
 
 /// How often a change is tried again when the rule moved on in the meantime.
 const TRIES: usize = 8;
@@ -20,7 +21,7 @@ fn told(rule: &Rule) -> Value {
         "revision": rule.revision,
         "enabled": rule.enabled,
         "mode": rule.mode.as_str(),
-        "document": serde_json::to_value(&rule.document).unwrap_or_default(),
+        "document": serde_json::to_value(sealing::masked_document(&rule.document)).unwrap_or_default(),
     })
 }
 
@@ -115,7 +116,7 @@ impl Automation {
     /// Deletes a rule. Its firings and its jobs stay.
     pub async fn delete(&self, caller: &Caller, id: RuleId) -> Result<(), AutomationError> {
         let tenant = self.tenant(caller).await?;
-        let old = self.get(caller, id).await?;
+        let old = self.steered(caller, id).await?;
         let now = self.world.clock.now();
         let note = note(caller, now, "rule.delete", Some(&old), None);
         let there = self.world.stores.rules.delete_noted(tenant, id, now, Some(note)).await?;
@@ -131,9 +132,10 @@ impl Automation {
         edit: impl Fn(&mut Rule),
     ) -> Result<Rule, AutomationError> {
         for _ in 0..TRIES {
-            let old = self.get(caller, id).await?;
+            let old = self.steered(caller, id).await?;
             let mut rule = old.clone();
             edit(&mut rule);
+            sealing::keep_masked(&old.document, &mut rule.document);
             let same = (rule.enabled, rule.mode, &rule.document) == (old.enabled, old.mode, &old.document);
             if same && secret.is_none() {
                 return Ok(old);
@@ -198,6 +200,9 @@ impl Automation {
         if !faults.is_empty() {
             return Err(AutomationError::Invalid(faults));
         }
+        for target in rule.document.actions.iter_mut().filter_map(|action| action.target.as_mut()) {
+            self.world.seal_target(rule.tenant, target)?;
+        }
         // A clock that goes on as before keeps its place, so that a change of
         // something else leaves out no occurrence.
         let same_clock = old.is_some_and(|old| {
@@ -222,8 +227,8 @@ impl Automation {
         now: Timestamp,
     ) -> Result<Option<Vec<SealedSecret>>, AutomationError> {
         let Some(secret) = secret else { return Ok(None) };
-        let vault = self.tools.vault.as_ref().ok_or(AutomationError::NoVault)?;
-        let of = |slot| SecretOf { tenant: rule.tenant, rule: rule.id, slot };
+        let vault = self.world.vault.as_ref().ok_or(AutomationError::NoVault)?;
+        let of = |slot| SecretOf::Rule { tenant: rule.tenant, rule: rule.id, slot };
         let refused = |error: String| {
             tracing::error!(error, rule.id = %rule.id, "a secret could not be sealed or opened");
             AutomationError::NoVault

@@ -45,7 +45,7 @@ impl Jobs {
         self.resolve_parents(tenant, &mut wishes).await?;
         let [wish] = wishes;
         let now = self.world.clock.now();
-        let new = self.new_job(tenant, caller, wish, now);
+        let new = self.new_job(tenant, caller, wish, now)?;
         let inserted = self.coalescer.insert(new.clone()).await?;
         self.submitted(caller, &new, inserted, 0).await
     }
@@ -60,7 +60,8 @@ impl Jobs {
         self.check_drains(&wishes)?;
         self.resolve_parents(tenant, &mut wishes).await?;
         let now = self.world.clock.now();
-        let news: Vec<_> = wishes.into_iter().map(|wish| self.new_job(tenant, caller, wish, now)).collect();
+        let news = wishes.into_iter().map(|wish| self.new_job(tenant, caller, wish, now));
+        let news = news.collect::<Result<Vec<_>, _>>()?;
         let inserted = self.world.stores.jobs.insert(news.clone(), true).await?;
         for (index, outcome) in inserted.iter().enumerate() {
             match outcome {
@@ -138,12 +139,21 @@ impl Jobs {
         Ok(())
     }
 
-    fn new_job(&self, tenant: TenantId, caller: &Caller, wish: JobWish, now: Timestamp) -> NewJob {
+    fn new_job(
+        &self,
+        tenant: TenantId,
+        caller: &Caller,
+        mut wish: JobWish,
+        now: Timestamp,
+    ) -> Result<NewJob, JobsError> {
         let fingerprint = wish.fingerprint;
+        if let Some(target) = &mut wish.target {
+            self.world.seal_target(tenant, target)?;
+        }
         let spec = wish.into_spec(self.world.ids.job(now), tenant, caller.actor.clone(), now);
         // A time that has passed does not jump the line of the jobs that waited for it.
         let due = spec.run_at.max(now);
-        NewJob { standing: Standing::due_at(due, Delay::Requested, now), spec, fingerprint }
+        Ok(NewJob { standing: Standing::due_at(due, Delay::Requested, now), spec, fingerprint })
     }
 
     async fn submitted(

@@ -29,13 +29,21 @@ pub trait Signatures: Send + Sync {
 
 /// Whose secret: what it was sealed for it is opened for, and for nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SecretOf {
-    /// The rule's owner.
-    pub tenant: TenantId,
-    /// The rule.
-    pub rule: RuleId,
-    /// 0 the current one, 1 the one before.
-    pub slot: u8,
+pub enum SecretOf {
+    /// A webhook rule's.
+    Rule {
+        /// The rule's owner.
+        tenant: TenantId,
+        /// The rule.
+        rule: RuleId,
+        /// 0 the current one, 1 the one before.
+        slot: u8,
+    },
+    /// A header's of a target.
+    Header {
+        /// The owner of the job or the rule.
+        tenant: TenantId,
+    },
 }
 
 /// Keeps secrets from everybody who can read the database.
@@ -43,6 +51,6 @@ pub trait Vault: Send + Sync {
     /// Seals a secret.
     fn seal(&self, of: SecretOf, secret: &[u8]) -> Result<Vec<u8>, String>;
 
-    /// Opens what was sealed for the same rule and slot.
+    /// Opens what was sealed for the same.
     fn open(&self, of: SecretOf, sealed: &[u8]) -> Result<Vec<u8>, String>;
 }

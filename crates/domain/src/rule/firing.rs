@@ -75,6 +75,8 @@ pub mod reason {
     pub const TENANT_ERROR: &str = "for_each_tenant_error";
     /// A template could not be rendered, or did not give a job.
     pub const TEMPLATE_ERROR: &str = "template_error";
+    /// The database refused what was asked for.
+    pub const NOT_STORED: &str = "not_stored";
     /// A job's idempotency key belongs to another request.
     pub const KEY_REUSED: &str = "idempotency_key_reused";
     /// The schedule cannot be read any more.

@@ -181,7 +181,8 @@ impl Schedule {
     /// midnight spread, and each of them keeps its distances.
     #[must_use]
     pub fn spread(mut self, rule: RuleId, jitter_ms: u64) -> Self {
-        self.delay_micros = spread_ms(rule, jitter_ms) as i64 * 1_000;
+        let delay_ms = i64::try_from(spread_ms(rule, jitter_ms)).unwrap_or(i64::MAX);
+        self.delay_micros = delay_ms.saturating_mul(1_000);
         self
     }
 

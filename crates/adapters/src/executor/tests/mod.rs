@@ -45,11 +45,12 @@ impl Ids for Fixed {
 }
 
 fn executor(egress: EgressPolicy) -> JobExecutor {
-    JobExecutor::new(egress, Arc::new(Fixed), Arc::new(Fixed)).unwrap()
+    JobExecutor::new(egress, Arc::new(Fixed), Arc::new(Fixed), None).unwrap()
 }
 
 fn http(url: impl Into<String>) -> HttpTarget {
     HttpTarget {
+        sealed_headers: BTreeMap::default(),
         url: url.into(),
         method: Method::Post,
         headers: BTreeMap::new(),

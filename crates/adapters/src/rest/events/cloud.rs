@@ -103,6 +103,9 @@ impl Attributes {
             text
         };
         let (id, source, kind) = (required("id"), required("source"), required("type"));
+        if source.as_deref().is_some_and(|source| source.starts_with("webhook:")) {
+            note("source", "sources that begin with webhook: are those of webhook rules".to_owned());
+        }
         let time = self.take("time").and_then(|text| {
             let time = Timestamp::parse_rfc3339(&text);
             if time.is_none() {

@@ -1,5 +1,7 @@
 //! Reading where a job executes.
 
+use std::collections::BTreeMap;
+
 use std::ops::RangeInclusive;
 
 use taskflow_domain::target::{Builtin, HttpTarget, Method, Target};
@@ -56,6 +58,7 @@ fn http(object: &mut Object<'_, '_, '_>) -> Option<HttpTarget> {
         url: url?,
         method,
         headers,
+        sealed_headers: BTreeMap::new(),
         permanent_statuses: permanent.unwrap_or_default(),
         retryable_statuses: retryable.unwrap_or_default(),
     })

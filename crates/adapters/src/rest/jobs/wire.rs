@@ -1,6 +1,7 @@
 //! Jobs, attempts and histories as the API shows them.
 
 use serde_json::value::RawValue;
+use taskflow_application::sealing::masked;
 use taskflow_domain::target::{Builtin, Method, Target};
 use taskflow_domain::{
     Attempt, AttemptError, ClaimedJob, Delay, Jitter, Job, JobEvent, JobSpec, JobState, Json, Outcome,
@@ -40,9 +41,9 @@ const fn priority(priority: Priority) -> wire::JobPriority {
 }
 
 fn target(target: &Target) -> wire::JobTarget {
-    match target {
+    match masked(target) {
         Target::Http(http) => wire::JobTarget::Http {
-            url: http.url.clone(),
+            url: http.url,
             method: match http.method {
                 Method::Get => wire::HttpMethod::Get,
                 Method::Post => wire::HttpMethod::Post,
@@ -50,9 +51,9 @@ fn target(target: &Target) -> wire::JobTarget {
                 Method::Patch => wire::HttpMethod::Patch,
                 Method::Delete => wire::HttpMethod::Delete,
             },
-            headers: http.headers.iter().map(shown).collect(),
-            permanent_statuses: http.permanent_statuses.clone(),
-            retryable_statuses: http.retryable_statuses.clone(),
+            headers: http.headers,
+            permanent_statuses: http.permanent_statuses,
+            retryable_statuses: http.retryable_statuses,
         },
         Target::Builtin { name, ms } => wire::JobTarget::Builtin {
             name: match name {
@@ -61,7 +62,7 @@ fn target(target: &Target) -> wire::JobTarget {
                 Builtin::Sleep => wire::Builtin::Sleep,
                 Builtin::Fail => wire::Builtin::Fail,
             },
-            ms: *ms,
+            ms,
         },
     }
 }
@@ -238,21 +239,4 @@ pub(super) fn event(event: &JobEvent) -> wire::JobEvent {
         actor: event.actor.as_str().to_owned(),
         data: event.data.clone(),
     }
-}
-
-/// Headers whose values are credentials: whoever may look at a job does not need
-/// them, and the call gets them all the same.
-const CREDENTIALS: [&str; 7] = [
-    "authorization",
-    "proxy-authorization",
-    "cookie",
-    "x-api-key",
-    "x-auth-token",
-    "x-gitlab-token",
-    "api-key",
-];
-
-fn shown((name, value): (&String, &String)) -> (String, String) {
-    let secret = CREDENTIALS.iter().any(|known| name.eq_ignore_ascii_case(known));
-    (name.clone(), if secret { "***".to_owned() } else { value.clone() })
 }

@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 
+use taskflow_application::document::MAX_NESTING;
+
 use super::value::unescape;
 use crate::rest::fault::{Faults, Path};
 
 /// Objects and arrays may be nested this deep.
-pub(crate) const MAX_DEPTH: usize = 64;
+pub(crate) const MAX_DEPTH: usize = MAX_NESTING;
 
 /// A text that is not JSON.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! Rules, firings and events as the API shows them.
 
 use taskflow_application::automation::{RuleStats, Simulation};
+use taskflow_application::sealing::masked_document;
 use taskflow_domain::rule::Mode;
 use taskflow_domain::{Firing, FiringOutcome, InboundEvent, Occurrence, Rule, TenantSlug};
 use taskflow_protocol::{self as wire, Time};
@@ -10,11 +11,11 @@ fn shown(value: &impl serde::Serialize) -> serde_json::Value {
 }
 
 pub(super) fn rule(rule: &Rule, tenant: &TenantSlug) -> wire::Rule {
-    let document = &rule.document;
+    let document = masked_document(&rule.document);
     wire::Rule {
         id: rule.id.0,
         tenant: tenant.as_str().to_owned(),
-        name: document.name.clone(),
+        name: document.name,
         enabled: rule.enabled,
         mode: match rule.mode {
             Mode::Live => wire::RuleMode::Live,
@@ -22,8 +23,8 @@ pub(super) fn rule(rule: &Rule, tenant: &TenantSlug) -> wire::Rule {
         },
         revision: rule.revision,
         trigger: shown(&document.trigger),
-        for_each_tenant: document.for_each_tenant.clone(),
-        condition: document.condition.clone(),
+        for_each_tenant: document.for_each_tenant,
+        condition: document.condition,
         actions: document.actions.iter().map(shown).collect(),
         next_at: rule.next_at.map(Time),
         queued_at: rule.queued_at.map(Time),

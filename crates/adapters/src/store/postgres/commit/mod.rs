@@ -52,7 +52,7 @@ struct Changes {
 
 /// What a commit has to do. Plain ends need nothing of their changes but what they bind.
 enum Work {
-    Ends(Ends),
+    Ends(Box<Ends>),
     All(Changes),
 }
 
@@ -73,7 +73,7 @@ pub(super) async fn commit(
         return Ok(answers);
     }
     let work = if moves.is_empty() && note.is_none() {
-        Work::Ends(Ends::of(changes, &ends))
+        Work::Ends(Box::new(Ends::of(changes, &ends)))
     } else {
         Work::All(Changes { all: changes.to_vec(), ends, moves, note })
     };
