@@ -2,6 +2,7 @@
 //! called without a network, with a clock that stands still.
 
 mod events;
+mod guard;
 mod jobs;
 mod malformed;
 mod manage;
