@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::firings::{Cause, ClockRow, FiringRow, InboundRow, RuleRow};
+
 /// Everything that is known of a run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct History {
@@ -26,6 +28,12 @@ pub struct History {
     pub faults: Vec<Fault>,
     /// How many jobs each queue said that it held in the end.
     pub depths: Vec<DepthRow>,
+    /// The automation rules as they stood in the end.
+    pub rules: Vec<RuleRow>,
+    /// What they came to.
+    pub firings: Vec<FiringRow>,
+    /// What came from outside for them.
+    pub inbound: Vec<InboundRow>,
 }
 
 /// How a run was set up, and how it ended.
@@ -46,6 +54,9 @@ pub struct Run {
     pub settled: bool,
     /// Whether the targets' log holds every execution.
     pub effects_complete: bool,
+    /// How many events waited in the end to be seen by the rules that listen.
+    #[serde(default)]
+    pub undispatched: u64,
 }
 
 impl Default for Run {
@@ -57,6 +68,7 @@ impl Default for Run {
             ended_at: i64::MAX,
             settled: false,
             effects_complete: false,
+            undispatched: 0,
         }
     }
 }
@@ -150,6 +162,26 @@ pub enum Op {
         /// Whether it is held.
         paused: bool,
     },
+    /// A webhook was delivered.
+    Deliver {
+        /// The source that its rule hears.
+        source: String,
+        /// What its sender calls it.
+        id: String,
+        /// Whether its signature was good.
+        genuine: bool,
+        /// The firings in the answer.
+        firings: Vec<String>,
+    },
+    /// An event was told.
+    Ingest {
+        /// Whose.
+        tenant: String,
+        /// From where.
+        source: String,
+        /// What its source calls it.
+        id: String,
+    },
 }
 
 /// So many starts in so much time.
@@ -184,6 +216,9 @@ pub struct JobRow {
     pub seq: u32,
     /// Its executions.
     pub attempts: u32,
+    /// The firing that made it, if a rule did.
+    #[serde(default)]
+    pub firing: Option<String>,
 }
 
 /// An attempt as it stood in the end.

@@ -5,6 +5,7 @@
 //! [`History`] and says what it found, with an explanation that a person can
 //! follow without the program.
 
+pub mod firings;
 pub mod history;
 pub mod lives;
 pub mod read;
@@ -29,6 +30,12 @@ impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.rule, self.what)
     }
+}
+
+/// What is wrong with a run by one rule, for a history that holds no more than it needs.
+pub fn judge_by(rule: &str, history: &History) -> Vec<Violation> {
+    let lives = Lives::of(history);
+    rules::ALL.iter().filter(|known| known.name == rule).flat_map(|known| known.judge(&lives)).collect()
 }
 
 /// Everything that is wrong with a run.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::history::{AttemptRow, Effect, EventRow, Fault, History, JobRow, LeaseRow, Op};
+use crate::history::{AttemptRow, Effect, EventRow, Fault, FiringRow, History, JobRow, LeaseRow, Op};
 
 /// Everything that is known of one job.
 #[derive(Default)]
@@ -23,6 +23,8 @@ pub struct Lives<'a> {
     pub history: &'a History,
     /// By job.
     pub jobs: BTreeMap<&'a str, Life<'a>>,
+    /// What rules came to, by the id of the firing.
+    pub firings: BTreeMap<&'a str, &'a FiringRow>,
     /// By job and token.
     leases: BTreeMap<(&'a str, &'a str), Told>,
     /// By worker: when it was heard of, and until when its lease lasted then.
@@ -59,7 +61,9 @@ impl<'a> Lives<'a> {
             life.attempts.sort_by_key(|attempt| attempt.number);
             life.effects.sort_by_key(|effect| (effect.began_at, effect.attempt));
         }
-        let mut lives = Self { history, jobs, leases: BTreeMap::new(), beats: BTreeMap::new() };
+        let firings = history.firings.iter().map(|firing| (firing.firing.as_str(), firing)).collect();
+        let (leases, beats) = (BTreeMap::new(), BTreeMap::new());
+        let mut lives = Self { history, jobs, firings, leases, beats };
         lives.index_leases();
         lives
     }

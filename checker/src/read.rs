@@ -45,6 +45,9 @@ pub fn read(directory: &Path) -> Result<History, ReadError> {
         effects: lines(directory, "effects")?,
         faults: lines(directory, "faults")?,
         depths: lines(directory, "depths")?,
+        rules: lines(directory, "rules")?,
+        firings: lines(directory, "firings")?,
+        inbound: lines(directory, "inbound")?,
     })
 }
 
@@ -59,7 +62,10 @@ pub fn write(directory: &Path, history: &History) -> Result<(), ReadError> {
     put(directory, "leases", &history.leases)?;
     put(directory, "effects", &history.effects)?;
     put(directory, "faults", &history.faults)?;
-    put(directory, "depths", &history.depths)
+    put(directory, "depths", &history.depths)?;
+    put(directory, "rules", &history.rules)?;
+    put(directory, "firings", &history.firings)?;
+    put(directory, "inbound", &history.inbound)
 }
 
 fn file_error(path: &Path, source: io::Error) -> ReadError {

@@ -6,6 +6,7 @@
 //! triples, as many orders as `TASKFLOW_TRIPLES` says for each.
 
 mod acts;
+mod rules;
 mod stage;
 
 use anyhow::{Result, ensure};
@@ -38,7 +39,7 @@ async fn all_orders(stage: &mut Stage, start: Start, acts: [Act; 2]) -> Result<u
         count += 1;
         ensure!(count <= MOST, "{start:?} {acts:?} has more than {MOST} orders");
     }
-    println!("report: interleavings of {acts:?} of a job that is {start:?} | {count}");
+    println!("{acts:?} of a job that is {start:?}: {count} orders");
     Ok(count)
 }
 
@@ -48,7 +49,8 @@ async fn pairs(start: Start, pairs: &[[Act; 2]]) -> Result<()> {
     for acts in pairs {
         count += all_orders(&mut stage, start, *acts).await?;
     }
-    println!("report: interleavings from {start:?} | {count}");
+    let pairs = pairs.len();
+    println!("report: orders of {pairs} pairs of operations that begin with {start:?}, all legal | {count}");
     Ok(())
 }
 
@@ -61,7 +63,7 @@ async fn triples(start: Start, acts: [Act; 3]) -> Result<()> {
         let choices: Vec<usize> = (0..64).map(|_| rng.between(0, 3) as usize).collect();
         seen.insert(stage.run(start, &acts, &choices, usize::MAX).await?.sessions);
     }
-    println!("report: interleavings of {acts:?} of a job that is {start:?} | {}", seen.len());
+    println!("report: orders of {acts:?} that begin with {start:?}, all legal | {}", seen.len());
     Ok(())
 }
 
@@ -123,6 +125,15 @@ async fn from_nothing_and_from_a_full_queue() -> Result<()> {
     use Act::{Claim, Complete, Submit};
     pairs(Start::Absent, &[[Submit, Submit], [Submit, Claim]]).await?;
     pairs(Start::Capped, &[[Claim, Claim], [Claim, Complete]]).await
+}
+
+#[tokio::test]
+async fn from_rules() -> Result<()> {
+    use Act::{Deliver, Dispatch, Fire, Switch};
+    pairs(Start::Due, &[[Fire, Fire], [Fire, Switch]]).await?;
+    pairs(Start::Called, &[[Deliver, Deliver]]).await?;
+    pairs(Start::Told, &[[Dispatch, Dispatch]]).await?;
+    triples(Start::Due, [Fire, Fire, Fire]).await
 }
 
 #[tokio::test]

@@ -95,6 +95,10 @@ pub(super) fn jobs_were_submitted(lives: &Lives<'_>, found: &mut Found) {
     }
     let mut made: BTreeMap<&str, usize> = BTreeMap::new();
     for row in &lives.history.jobs {
+        if let Some(firing) = &row.firing {
+            by_a_rule(lives, row, firing, found);
+            continue;
+        }
         *made.entry(&row.marker).or_default() += 1;
         match asked.get(row.marker.as_str()) {
             None => found.add(format!("{} exists, and nobody submitted {}", row.job, row.marker)),
@@ -122,6 +126,20 @@ pub(super) fn jobs_were_submitted(lives: &Lives<'_>, found: &mut Found) {
         if let Some(job) = job.filter(|job| !named.contains(job.as_str())) {
             found.add(format!("something is told of {job}, which does not exist and was never acknowledged"));
         }
+    }
+}
+
+/// A job that says that a rule made it: the firing says so too.
+fn by_a_rule(lives: &Lives<'_>, row: &JobRow, firing: &str, found: &mut Found) {
+    match lives.firings.get(firing) {
+        None => found.add(format!("{} says that {firing} made it, which does not exist", row.job)),
+        Some(firing) if !firing.fired() || !firing.jobs.contains(&row.job) => {
+            found.add(format!(
+                "{} says that {} made it, which is {} and knows nothing of it",
+                row.job, firing.firing, firing.outcome
+            ));
+        }
+        Some(_) => {}
     }
 }
 

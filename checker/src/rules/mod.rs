@@ -1,5 +1,4 @@
-//! The rules. Each is a function that looks at a whole history; C10 and C14 are
-//! about cron rules and webhooks and join with them.
+//! The rules. Each is a function that looks at a whole history.
 
 mod ends;
 mod existence;
@@ -7,12 +6,14 @@ mod fencing;
 mod leases;
 mod limits;
 mod numbers;
+mod occurrences;
 mod recovery;
 mod remains;
 mod targets;
 mod tenants;
 mod times;
 mod transitions;
+mod triggers;
 
 use crate::{Lives, Violation};
 
@@ -73,9 +74,19 @@ pub const ALL: &[Rule] = &[
         says: "nothing starts before its time, and nothing after a cancel",
         look: times::are_kept,
     },
+    Rule {
+        name: "C10",
+        says: "each occurrence of a clock is decided once, in time, and its jobs are made once",
+        look: occurrences::are_decided_once,
+    },
     Rule { name: "C11", says: "no more jobs run than a limit allows", look: limits::caps_hold },
     Rule { name: "C12", says: "no more jobs start than a rate allows", look: limits::rates_hold },
     Rule { name: "C13", says: "what belongs to a job belongs to its tenant", look: tenants::are_apart },
+    Rule {
+        name: "C14",
+        says: "what comes from outside and what jobs end in is acted upon once by each rule that listens",
+        look: triggers::act_once,
+    },
     Rule {
         name: "C15",
         says: "lost workers are noticed in time, and only lost ones",

@@ -21,6 +21,10 @@ pub(super) fn are_none(lives: &Lives<'_>, found: &mut Found) {
         }
     }
     depths_are_true(lives, found);
+    let left = lives.history.run.undispatched;
+    if lives.history.run.settled && left > 0 {
+        found.add(format!("{left} events are left that no rule has seen"));
+    }
 }
 
 fn depths_are_true(lives: &Lives<'_>, found: &mut Found) {

@@ -8,7 +8,7 @@ use taskflow_checker::history::{
 use crate::story::S;
 
 /// The rule that must see it, what it is, and how it comes about.
-type Corruption = (&'static str, &'static str, fn(&mut History));
+pub(crate) type Corruption = (&'static str, &'static str, fn(&mut History));
 
 fn row<'a>(history: &'a mut History, job: &str) -> &'a mut JobRow {
     history.jobs.iter_mut().find(|row| row.job == job).unwrap()

@@ -3,6 +3,7 @@
 
 mod corrupt;
 mod files;
+mod firings;
 mod story;
 
 use std::collections::BTreeMap;
@@ -23,7 +24,7 @@ fn nothing_is_right() {
 #[test]
 fn every_corruption_is_flagged_by_its_rule() {
     let mut flagged: BTreeMap<&str, usize> = BTreeMap::new();
-    for (rule, name, corrupt) in corrupt::ALL {
+    for (rule, name, corrupt) in corrupt::ALL.iter().chain(firings::ALL) {
         let mut history = story::clean();
         corrupt(&mut history);
         assert_ne!(history, story::clean(), "{rule} {name} changes nothing");
@@ -38,5 +39,6 @@ fn every_corruption_is_flagged_by_its_rule() {
         let count = flagged.get(rule.name).copied().unwrap_or(0);
         assert!(count >= 3, "only {count} corrupted histories for {}", rule.name);
     }
-    println!("corrupted histories flagged: {} of {}", flagged.values().sum::<usize>(), corrupt::ALL.len());
+    let (seen, all) = (flagged.values().sum::<usize>(), corrupt::ALL.len() + firings::ALL.len());
+    println!("report: corrupted histories flagged, by {} rules | {seen} of {all}", rules::ALL.len());
 }

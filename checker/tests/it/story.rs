@@ -67,6 +67,7 @@ impl Story {
             max_attempts: 3,
             seq: 0,
             attempts: 0,
+            firing: None,
         });
         self.event(job, at, "created", "PENDING", None);
     }
@@ -208,5 +209,6 @@ pub(crate) fn clean() -> History {
     // Nobody accepted it, and nobody could be reached for a while.
     story.submit_call(200 * S, "j8", "acme", None, Known::Fail);
     story.0.faults.push(Fault::Outage { from: 200 * S, to: 260 * S });
+    crate::firings::add(&mut story);
     story.0
 }

@@ -139,10 +139,11 @@ fn agree(other: Other, cases: u32) {
         config.cases = cases;
     }
     let steps = proptest::collection::vec(plan::steps(), 20..120);
-    let (started, changed) = (Cell::new(0), Cell::new(0));
+    let (started, changed, run_of) = (Cell::new(0), Cell::new(0), Cell::new(0_u32));
     let outcome = TestRunner::new(config).run(&steps, |steps| {
         let tally = runtime.block_on(run(other, &steps));
         let tally = tally.map_err(|difference| TestCaseError::fail(format!("{difference:#}")))?;
+        run_of.set(run_of.get() + 1);
         started.set(started.get() + tally.started);
         changed.set(changed.get() + tally.changed);
         Ok(())
@@ -151,7 +152,10 @@ fn agree(other: Other, cases: u32) {
         panic!("{difference}");
     }
     let (started, changed) = (started.get(), changed.get());
-    println!("{started} attempts, {changed} changes");
+    println!(
+        "report: sequences on memory and {other:?} with equal answers | {} ({started} attempts, {changed} changes)",
+        run_of.get()
+    );
     assert!(started > 5 * cases as usize && changed > 5 * cases as usize, "{started} and {changed}");
 }
 

@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use taskflow_application::World;
+use taskflow_application::automation::Automation;
 use taskflow_application::jobs::{Jobs, JobsError};
 use taskflow_application::work::{Ended, Settled, Work};
 use taskflow_checker::history::{Known, Op};
@@ -9,6 +10,7 @@ use taskflow_domain::change::Edit;
 use taskflow_domain::{AttemptError, ClaimedJob, Job, JobId, JobState, Lease, Verdict, WorkerName};
 use taskflow_tests::sim::{job_name, token_name};
 
+use super::rules;
 use super::stage::{LEASE_MS, Scene, Start, caller, known, wish};
 
 /// What a session does.
@@ -26,6 +28,14 @@ pub(super) enum Act {
     Resume,
     Redrive,
     Move,
+    /// A tick of the clock.
+    Fire,
+    /// A look into the outbox.
+    Dispatch,
+    /// A delivery comes, once more.
+    Deliver,
+    /// The rule is switched off.
+    Switch,
 }
 
 /// What a session learned.
@@ -97,6 +107,11 @@ pub(super) async fn perform(
         Act::Move => {
             let edit = Edit { run_at: Some(now.plus_millis(-1)), ..Edit::default() };
             legal(jobs.edit(&caller(), id.context("a job")?, edit).await)?;
+        }
+        Act::Fire | Act::Dispatch | Act::Deliver | Act::Switch => {
+            let rule = scene.rule.as_ref().context("a rule")?;
+            let automation = Automation::new(world, scene.tools.clone());
+            told.calls = rules::perform(&automation, rule, scene.number, act).await?;
         }
     }
     Ok(told)

@@ -4,7 +4,10 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
+use taskflow_adapters::condition::CelEngine;
 use taskflow_adapters::store::postgres::{PostgresOptions, PostgresStore};
+use taskflow_adapters::webhook::Verifier;
+use taskflow_application::automation::{Automation, Tools};
 use taskflow_application::jobs::{JobWish, Jobs};
 use taskflow_application::memory::{LocalWakeups, ManualClock, SeededIds, SeededJitter};
 use taskflow_application::ports::{Discrepancies, JobFilter, Page, Worker};
@@ -15,7 +18,7 @@ use taskflow_checker::{History, judge};
 use taskflow_domain::queue::QueueSettings;
 use taskflow_domain::target::{Builtin, Target};
 use taskflow_domain::{
-    ClaimedJob, Job, JobId, Json, Lease, TenantId, TenantSlug, Timestamp, Verdict, WorkerName,
+    ClaimedJob, Job, JobId, Json, Lease, Rule, TenantId, TenantSlug, Timestamp, Verdict, WorkerName,
 };
 use taskflow_tests::builders::{START, policy, queue, worker};
 use taskflow_tests::postgres::{Database, fresh_database};
@@ -24,6 +27,7 @@ use taskflow_tests::stepping::{Gate, Outcome, Proxy, in_order};
 use tokio_postgres::Client;
 
 use super::acts::{Act, Told, failed, perform};
+use super::rules;
 
 /// How long a lease lasts, in milliseconds.
 pub(super) const LEASE_MS: u64 = 30_000;
@@ -43,6 +47,12 @@ pub(super) enum Start {
     Dead,
     /// One runs and one is due in a queue of which one may run.
     Capped,
+    /// There is none, and a rule that makes one is due.
+    Due,
+    /// There is none, and a rule makes one for each delivery.
+    Called,
+    /// There is none, and a rule makes one for the event in the outbox.
+    Told,
 }
 
 /// What is known of the job before the operations.
@@ -51,6 +61,8 @@ pub(super) struct Scene {
     pub(super) number: u32,
     pub(super) jobs: Vec<JobId>,
     pub(super) lease: Option<Lease>,
+    pub(super) rule: Option<Rule>,
+    pub(super) tools: Tools,
 }
 
 struct Session {
@@ -69,6 +81,7 @@ pub(super) struct Stage {
     tenant: TenantId,
     holder: WorkerName,
     number: u32,
+    tools: Tools,
     _store: PostgresStore,
     database: Database,
 }
@@ -124,6 +137,11 @@ impl Stage {
             tenant,
             holder: worker("holder")?,
             number: 0,
+            tools: Tools {
+                conditions: Arc::new(CelEngine::start(1)?),
+                signatures: Arc::new(Verifier),
+                vault: None,
+            },
             direct,
             _store: store,
             database,
@@ -168,7 +186,7 @@ impl Stage {
         let gates = &self.gates[..acts.len()];
         let (told, outcome) = in_order(gates, operations, choices, most, || blocked(&self.monitor)).await?;
         let told: Vec<Told> = told.into_iter().collect::<Result<_>>()?;
-        self.judge(&scene, &told)
+        self.judge(start, &scene, &told)
             .await
             .with_context(|| format!("{start:?} {acts:?} {:?}", outcome.sessions))?;
         self.clear(&scene).await?;
@@ -183,8 +201,11 @@ impl Stage {
         for name in self.sessions.iter().map(|session| &session.worker).chain([&self.holder]) {
             work.beat(&known(name, self.clock_now()), LEASE_MS).await?;
         }
-        let mut scene = Scene { number, jobs: Vec::new(), lease: None };
-        if start == Start::Absent {
+        let tools = self.tools.clone();
+        let automation = Automation::new(self.direct.clone(), tools.clone());
+        let rule = rules::set_up(&automation, &self.direct, self.tenant, start, number).await?;
+        let mut scene = Scene { number, jobs: Vec::new(), lease: None, rule, tools };
+        if start == Start::Absent || scene.rule.is_some() {
             return Ok(scene);
         }
         let run_at = (start == Start::Scheduled).then(|| self.clock_now().plus_millis(5));
@@ -227,7 +248,7 @@ impl Stage {
         Ok(newest.into_iter().filter(|job| job.spec.payload.as_str() == own).collect())
     }
 
-    async fn judge(&self, scene: &Scene, told: &[Told]) -> Result<()> {
+    async fn judge(&self, start: Start, scene: &Scene, told: &[Told]) -> Result<()> {
         let mut history = History::default();
         let now = self.clock_now().micros();
         history.run.ended_at = now;
@@ -245,6 +266,9 @@ impl Stage {
         }
         for job in self.jobs_of(scene).await? {
             tables::collect_job(&self.direct.stores, &job, &mut history).await?;
+        }
+        if let Some(rule) = &scene.rule {
+            rules::collect(&self.direct, rule, start, &mut history).await?;
         }
         for job in &scene.jobs {
             let marker = format!("m-{}", scene.number);
@@ -283,6 +307,9 @@ impl Stage {
             }
             let job = jobs.get(&caller(), id).await?;
             ensure!(job.standing.state().is_terminal(), "{id} does not end: {:?}", job.standing);
+        }
+        if let Some(rule) = &scene.rule {
+            self.direct.stores.rules.delete(self.tenant, rule.id, self.clock_now()).await?;
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::load::{Load, Plan};
 use super::machine::shell;
 use super::site::Site;
-use super::target::Target;
+use super::witness::Witness;
 use super::{now_us, pause};
 use crate::postgres::{Cluster, create_database};
 use crate::process::{Launch, Process};
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// An engine with two workers more.
 struct Stage {
     site: Site,
-    target: Target,
+    target: Witness,
     _workers: [Process; 2],
     _database: crate::postgres::Database,
     _server: Cluster,
@@ -29,7 +29,7 @@ impl Stage {
     async fn new(lease: Duration, first: impl Fn(Launch) -> Launch) -> Result<Self> {
         let server = Cluster::durable()?;
         let database = create_database(&server.url()).await?;
-        let target = Target::start(Duration::from_millis(150)).await?;
+        let target = Witness::start().await?;
         let api = Launch::new(["api"]).env("DATABASE_URL", &database.url);
         let site = Site::start(&database.url, api, lease).await?;
         let worker = Launch::new(["worker"])
@@ -42,8 +42,12 @@ impl Stage {
     }
 
     fn load(&self) -> Load {
-        let plan =
-            Plan { callers: 4, pace: Duration::from_millis(20), job: self.target.job(), ..Plan::default() };
+        let plan = Plan {
+            callers: 4,
+            pace: Duration::from_millis(20),
+            job: self.target.job("slow"),
+            ..Plan::default()
+        };
         Load::start(&self.site.client, plan)
     }
 }
@@ -67,7 +71,7 @@ pub async fn run() -> Result<()> {
     })
     .await?;
     let later = chrono::DateTime::from_timestamp_micros(now_us() + 86_400_000_000).context("a time")?;
-    let mut tomorrow = stage.target.job();
+    let mut tomorrow = stage.target.job("slow");
     tomorrow["run_at"] = later.to_rfc3339().into();
     let calm = Plan { callers: 1, pace: Duration::from_millis(200), job: tomorrow, ..Plan::default() };
     let scheduled = Load::start(&stage.site.client, calm);
@@ -93,6 +97,6 @@ pub async fn run() -> Result<()> {
 fn library() -> Result<String> {
     let found = shell("ls /usr/lib/*/faketime/libfaketime.so.1 | head -n 1", &[])?;
     let found = found.trim();
-    ensure!(Path::new(found).exists(), "libfaketime is missing; scripts/chaos installs it");
+    ensure!(Path::new(found).exists(), "libfaketime is missing; scripts/faults installs it");
     Ok(found.to_owned())
 }

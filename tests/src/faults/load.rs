@@ -65,7 +65,7 @@ impl Load {
     pub fn start(client: &Client, plan: Plan) -> Self {
         // Names differ between the loads of one run.
         static LOADS: AtomicU64 = AtomicU64::new(0);
-        let first = LOADS.fetch_add(1, Ordering::Relaxed) * 1_000_000_000;
+        let first = LOADS.fetch_add(1, Ordering::Relaxed) * 10_000_000;
         let callers = plan.callers;
         let shared = Arc::new(Shared {
             client: client.clone(),
@@ -132,9 +132,10 @@ impl Load {
 /// One client.
 async fn call(shared: Arc<Shared>, with_key: bool) {
     while !shared.over.load(Ordering::Relaxed) {
-        let marker = format!("m-{}", shared.next.fetch_add(1, Ordering::Relaxed));
+        let number = shared.next.fetch_add(1, Ordering::Relaxed);
+        let marker = format!("m-{number}");
         let key = with_key.then_some(marker.as_str());
-        while !once(&shared, &marker, key).await {
+        while !once(&shared, number, &marker, key).await {
             if key.is_none() || shared.over.load(Ordering::Relaxed) {
                 break;
             }
@@ -147,9 +148,9 @@ async fn call(shared: Arc<Shared>, with_key: bool) {
 }
 
 /// One request; whether its outcome is known now.
-async fn once(shared: &Shared, marker: &str, key: Option<&str>) -> bool {
+async fn once(shared: &Shared, number: u64, marker: &str, key: Option<&str>) -> bool {
     let mut body = shared.plan.job.clone();
-    body["payload"] = json!({"marker": marker, "fill": "x".repeat(shared.plan.payload)});
+    body["payload"] = json!({"number": number, "padding": "x".repeat(shared.plan.payload)});
     let invoked_at = now_us();
     let answer = shared.client.post("/v1/jobs", key, &body).await;
     let status = answer.as_ref().map_or(0, |(status, _)| *status);

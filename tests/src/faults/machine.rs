@@ -1,6 +1,6 @@
 //! What of the machine a fault needs: small disks, images of disks, commands.
 //!
-//! `scripts/chaos` gives each scenario a namespace of mounts and processes of
+//! `scripts/faults` gives each scenario a namespace of mounts and processes of
 //! its own, so that nothing is left when one is killed half-way.
 
 use std::fs;
@@ -56,7 +56,7 @@ impl Mount {
         let place = tempfile::Builder::new().prefix("taskflow-disk-").tempdir()?;
         let mut all = arguments.to_vec();
         all.push(text(place.path())?);
-        run("mount", &all).context("file systems are mounted by root; run it through scripts/chaos")?;
+        run("mount", &all).context("file systems are mounted by root; run it through scripts/faults")?;
         Ok(Self { place })
     }
 

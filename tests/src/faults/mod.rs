@@ -1,14 +1,13 @@
-//! Faults of the machine, each a scenario of its own: the real binary, real
-//! databases, and something that really breaks. What needs no more than a process
-//! or a connection is in the ordinary tests (`tests/it/e2e/faults`). What clients were told, what targets saw and
-//! what is stored in the end is judged by the checker.
+//! Real faults, done to the real binary on real databases. What clients were told,
+//! what targets saw and what is stored in the end is judged by the checker.
 //!
-//! `scripts/chaos <name>` runs one.
+//! What breaks something of the machine is a scenario of its own here; what needs
+//! no more than a process or a connection is a test (`tests/it/e2e/faults`).
+//! `scripts/faults NAME` runs one of either.
 
 pub mod backends;
 pub mod client;
 pub mod clock_jump;
-pub mod collect;
 pub mod disk_full;
 pub mod failover;
 pub mod load;
@@ -16,7 +15,8 @@ pub mod machine;
 pub mod nodes;
 pub mod power_cut;
 pub mod site;
-pub mod target;
+pub mod watch;
+pub mod witness;
 
 /// Microseconds since the Unix epoch by this machine's clock, which the engine
 /// stamps its records with too.

@@ -54,7 +54,7 @@ impl Nodes {
             ip link set lo up; ip link add tfbr type bridge; ip address add $1/24 dev tfbr; ip link set tfbr up",
             &[HERE],
         )
-        .context("network namespaces are made by root; run it through scripts/chaos")?;
+        .context("network namespaces are made by root; run it through scripts/faults")?;
         let http = crate::process::client()?;
         let mut all = Self { nodes: Vec::new(), helpers: Vec::new(), files, http };
         all.start_etcd()?;

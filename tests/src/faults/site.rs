@@ -5,15 +5,20 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use taskflow_checker::History;
+use taskflow_adapters::store::postgres::{PostgresOptions, PostgresStore};
+use taskflow_adapters::store::sqlite::{SqliteOptions, SqliteStore};
+use taskflow_application::ports::Stores;
 use taskflow_checker::history::{Fault, Known, Op, Run};
+use taskflow_checker::{History, Lives};
+use taskflow_domain::TenantSlug;
 use tokio::time::Instant;
 
 use super::client::Client;
-use super::collect::collect;
 use super::load::Load;
+use super::watch::Watch;
 use super::{now_us, pause};
 use crate::process::{Launch, Process, Signal};
+use crate::sim::tables::collect;
 
 /// How often something is looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -30,6 +35,19 @@ pub struct Site {
     /// What is known of the run.
     pub history: History,
     launch: Launch,
+    watch: Watch,
+}
+
+/// How far the stamps of two processes of one machine may be beside each other.
+pub const SLACK_US: i64 = 250_000;
+
+/// The stores of the database at this URL, beside the engine.
+pub async fn stores_of(url: &str) -> Result<Stores> {
+    Ok(if url.starts_with("sqlite") {
+        SqliteStore::connect(url, SqliteOptions::default()).await?.stores()
+    } else {
+        PostgresStore::connect(url, PostgresOptions::default()).await?.stores()
+    })
 }
 
 impl Site {
@@ -46,8 +64,12 @@ impl Site {
         let process = launch.clone().start().await?;
         let client = Client::new(&process.url)?;
         let lease_us = i64::try_from(lease.as_micros())?;
-        let history = History { run: Run { lease_us, ..Run::default() }, ..History::default() };
-        Ok(Self { database: database.to_owned(), process, client, history, launch })
+        let history = History {
+            run: Run { lease_us, clock_slack_us: SLACK_US, ..Run::default() },
+            ..History::default()
+        };
+        let watch = Watch::start(database);
+        Ok(Self { database: database.to_owned(), process, client, history, launch, watch })
     }
 
     /// Kills the engine, and starts another one.
@@ -116,8 +138,10 @@ impl Site {
     /// Reads what is stored, has all judged, and prints the figures. What is wrong
     /// is kept in a directory for `taskflow-checker`.
     pub async fn judge(mut self, name: &str) -> Result<Figures> {
-        self.history.run.ended_at = now_us();
-        collect(&self.client, &self.database, &mut self.history).await.context("the end cannot be read")?;
+        let stores = stores_of(&self.database).await?;
+        let read = collect(&stores, &[TenantSlug::fallback()], &mut self.history).await;
+        read.context("the end cannot be read")?;
+        self.history.leases = self.watch.leases(&self.history.attempts);
         self.history.run.ended_at = now_us();
         judge(name, &self.history)
     }
@@ -147,6 +171,18 @@ pub struct Figures {
     pub lost_leases: usize,
 }
 
+/// The longest time from the end of a worker's lease to the taking back of what it
+/// held, in microseconds, as far as it is known.
+fn slowest_recovery(history: &History) -> Option<i64> {
+    let lives = Lives::of(history);
+    let lost = history.attempts.iter().filter(|it| it.outcome.as_deref() == Some("LEASE_EXPIRED"));
+    lost.filter_map(|attempt| {
+        let ended = attempt.ended_at?;
+        Some(ended - lives.lease_end(attempt, ended)?)
+    })
+    .max()
+}
+
 /// Judges a history, and fails if anything is wrong with it.
 pub fn judge(name: &str, history: &History) -> Result<Figures> {
     let acknowledged: std::collections::BTreeSet<_> = history
@@ -165,13 +201,16 @@ pub fn judge(name: &str, history: &History) -> Result<Figures> {
         attempts: history.attempts.len(),
         lost_leases: history.attempts.iter().filter(|attempt| lost(&attempt.outcome)).count(),
     };
-    println!(
-        "{name}: {} jobs acknowledged, {} requests of unknown outcome, {} jobs, {} attempts, {} leases lost",
-        figures.acknowledged, figures.unknown, figures.jobs, figures.attempts, figures.lost_leases
-    );
     let wrong = taskflow_checker::judge(history);
     if wrong.is_empty() {
-        println!("{name}: the checker finds nothing wrong");
+        let late = slowest_recovery(history).map_or_else(String::new, |late_us| {
+            format!(", taken back at most {:.1} s after the end of the lease", late_us as f64 / 1e6)
+        });
+        println!(
+            "report: fault {name} | {} acknowledged | 0 lost | {} requests of unknown outcome; {} attempts, \
+             {} lost with their worker{late}",
+            figures.acknowledged, figures.unknown, figures.attempts, figures.lost_leases
+        );
         return Ok(figures);
     }
     let place: PathBuf = crate::process::build_directory()?.join("faults").join(name.replace(' ', "-"));

@@ -4,6 +4,7 @@
 
 mod jobs;
 mod rest;
+mod rules;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -53,11 +54,21 @@ pub enum Bug {
     CounterDrift,
     /// Of a batch of reports only the first is written, and all are acknowledged.
     HalfABatch,
+    /// A due occurrence is fired by everybody who saw that it was due.
+    OccurrenceWithoutRow,
+    /// Events are followed by their numbers, and one that commits late is passed over.
+    CursorBySequence,
+    /// How far a fan-out got is written apart from what it made.
+    FanOutForgets,
+    /// A delivery that comes again is not known again.
+    DeliveryNotKnownAgain,
+    /// Nothing tells of occurrences that were given up.
+    MissedUntold,
 }
 
 impl Bug {
     /// All defects.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 25] = [
         Self::UnguardedReaper,
         Self::LossNotCounted,
         Self::PositionalCap,
@@ -78,6 +89,11 @@ impl Bug {
         Self::UnknownToldAsFailed,
         Self::CounterDrift,
         Self::HalfABatch,
+        Self::OccurrenceWithoutRow,
+        Self::CursorBySequence,
+        Self::FanOutForgets,
+        Self::DeliveryNotKnownAgain,
+        Self::MissedUntold,
     ];
 }
 
@@ -85,7 +101,14 @@ impl Bug {
 pub fn plant(inner: Stores, bug: Option<Bug>) -> Stores {
     let Some(bug) = bug else { return inner };
     let planted = Arc::new(Planted { inner: inner.clone(), bug, kept: Mutex::default() });
-    Stores { jobs: planted.clone(), queues: planted.clone(), workers: planted, ..inner }
+    Stores {
+        jobs: planted.clone(),
+        queues: planted.clone(),
+        workers: planted.clone(),
+        rules: planted.clone(),
+        events: planted,
+        ..inner
+    }
 }
 
 /// Stores with a defect.
@@ -101,6 +124,8 @@ struct Kept {
     claims: u64,
     given: Option<(WorkerName, ClaimedJob)>,
     unwritten: Vec<NewJob>,
+    steps: u64,
+    cursor: i64,
 }
 
 impl Planted {

@@ -15,6 +15,7 @@ use taskflow_domain::{Job, JobId, Json, Priority, QueueName};
 use tokio::time::sleep;
 
 use super::api::{Lost, ask};
+use super::client_rules;
 use super::executor::payload_of;
 use super::log::{caller, job_name, tenant_name};
 use super::node::Node;
@@ -23,7 +24,7 @@ use super::world::Sim;
 use crate::builders::policy;
 
 /// The process number of whoever is outside of the plan's reach.
-const OUTSIDE: Process = 1_000;
+pub(super) const OUTSIDE: Process = 1_000;
 /// How long one attempt may take, in milliseconds.
 const TIMEOUT_MS: u64 = 30_000;
 
@@ -34,6 +35,8 @@ pub(super) async fn perform(sim: Arc<Sim>, deed: Deed) {
         Deed::Cancel(number) => cancel(&sim, number).await,
         Deed::SetQueue(index, wish) => set_queue(&sim, index, wish).await,
         Deed::SetTenant(index, wish) => set_tenant(&sim, index, wish).await,
+        Deed::PutRule(wish) => client_rules::put_rule(&sim, &wish).await,
+        Deed::Tell(tiding) => client_rules::tell(&sim, tiding).await,
         other => change(&sim, other).await,
     }
 }
@@ -216,6 +219,7 @@ async fn set_tenant(sim: &Arc<Sim>, index: usize, wish: TenantWish) {
         };
         sim.log().call(invoked_at, sim.now_us(), known, op);
         if known == Known::Ok {
+            sim.log().tenants.insert(index);
             return;
         }
         sleep(Duration::from_secs(1)).await;

@@ -19,6 +19,7 @@ use super::node::Node;
 use super::plan::{Deed, Plan, Process, TENANTS, Trouble, TroubleKind};
 use super::remote;
 use super::tables::{all_jobs, collect};
+use super::tables_rules::{collect_rules, stop_clocks};
 use super::world::{CLOCK_SLACK_US, Sim};
 use crate::planted::Bug;
 
@@ -55,6 +56,7 @@ pub fn run(plan: Plan, bug: Option<Bug>, keep_lines: bool) -> Result<Report> {
             sim.log().trace.lines = Some(Vec::new());
         }
         carry_out(&sim).await;
+        stop_clocks(&sim).await?;
         come_to_rest(&sim).await?;
         conclude(&sim).await
     })
@@ -182,6 +184,9 @@ async fn come_to_rest(sim: &Arc<Sim>) -> Result<()> {
 }
 
 async fn nothing_moves(sim: &Arc<Sim>) -> Result<bool> {
+    if sim.memory.undispatched() > 0 {
+        return Ok(false);
+    }
     for index in 0..TENANTS {
         let Some(tenant) = sim.truth.tenants.get(&tenant_name(index)).await? else { continue };
         let jobs = all_jobs(&sim.truth, tenant.id).await?;
@@ -205,9 +210,11 @@ async fn conclude(sim: &Arc<Sim>) -> Result<Report> {
         ended_at: now,
         settled: true,
         effects_complete: true,
+        undispatched: sim.memory.undispatched() as u64,
     };
     let tenants: Vec<_> = (0..TENANTS).map(tenant_name).collect();
     collect(&sim.stores, &tenants, &mut history).await?;
+    collect_rules(sim, &mut history).await?;
     let mut log = sim.log();
     let violations = judge(&history);
     Ok(Report {

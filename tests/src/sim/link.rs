@@ -38,8 +38,10 @@ impl Link {
             reader: link.clone(),
             queues: link.clone(),
             tenants: link.clone(),
-            workers: link,
-            // What the simulation has no faults for yet.
+            workers: link.clone(),
+            rules: link.clone(),
+            events: link,
+            // Keys, the audit and figures are about what happened, and decide nothing.
             ..sim.stores.clone()
         }
     }

@@ -16,11 +16,12 @@ use super::link::Link;
 use super::log::Log;
 
 /// Nothing that the trace needs.
-fn nothing<T>(_: &mut Log, _: &T, _: i64) -> String {
+pub(super) fn nothing<T>(_: &mut Log, _: &T, _: i64) -> String {
     String::new()
 }
 
-fn count<T: AsRef<[U]>, U>(_: &mut Log, items: &T, _: i64) -> String {
+/// How many.
+pub(super) fn count<T: AsRef<[U]>, U>(_: &mut Log, items: &T, _: i64) -> String {
     items.as_ref().len().to_string()
 }
 

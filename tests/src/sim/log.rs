@@ -1,11 +1,11 @@
 //! What is written down of a run: the history for the checker, and the trace by
 //! which two runs are compared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use taskflow_checker::History;
 use taskflow_checker::history::{Call, Effect, Fault, Known, LeaseRow, Op};
-use taskflow_domain::{JobId, LeaseToken, TenantSlug};
+use taskflow_domain::{JobId, LeaseToken, RuleId, TenantSlug};
 
 /// What is written down of a run.
 #[derive(Debug, Default)]
@@ -16,6 +16,12 @@ pub(super) struct Log {
     pub(super) trace: Trace,
     /// The jobs that the submits of the plan made, as far as clients know.
     pub(super) made: BTreeMap<u32, JobId>,
+    /// The rules of which somebody was told that they exist, and when.
+    pub(super) rules: BTreeMap<RuleId, i64>,
+    /// Where the clocks of rules stood when they were stopped, and when that was.
+    pub(super) stopped: BTreeMap<RuleId, (i64, i64)>,
+    /// The tenants that certainly exist.
+    pub(super) tenants: BTreeSet<usize>,
     /// How often each thing happened.
     pub(super) counts: BTreeMap<&'static str, u64>,
     /// Since when no engine process is in a state to do its duty, if none is.

@@ -7,20 +7,25 @@
 
 mod api;
 mod client;
+mod client_rules;
 mod driver;
 mod executor;
 mod health;
 mod link;
 mod link_jobs;
 mod link_rest;
+mod link_rules;
 mod log;
 mod node;
 pub mod plan;
+mod plan_rules;
 mod remote;
 pub mod rng;
 mod shrink;
 mod source;
 pub mod tables;
+mod tables_rules;
+mod tools;
 mod world;
 
 use taskflow_domain::Kind;
@@ -30,6 +35,7 @@ pub use executor::payload_of;
 pub use log::{job_name, token_name};
 pub use plan::Plan;
 pub use shrink::shrink;
+pub use tables_rules::{firing_row, inbound_row};
 
 /// The kind of jobs that pulling workers run.
 pub fn pulled_kind() -> Kind {

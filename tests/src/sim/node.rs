@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskflow_application::World;
+use taskflow_application::automation::Automation;
 use taskflow_application::jobs::Jobs;
 use taskflow_application::maintain::{Maintain, Retention, Step};
 use taskflow_application::memory::{SeededIds, SeededJitter};
@@ -23,6 +24,7 @@ use super::executor::SimExecutor;
 use super::link::Link;
 use super::rng::Rng;
 use super::source::SimSource;
+use super::tools::tools;
 use super::world::{ProcessClock, ProcessNews, Sim};
 use crate::planted::Bug;
 
@@ -47,6 +49,8 @@ pub(super) struct Node {
     pub(super) queues: Queues,
     /// Tenants.
     pub(super) tenants: Tenants,
+    /// Automation rules.
+    pub(super) rules: Automation,
 }
 
 impl Node {
@@ -74,10 +78,14 @@ impl Node {
             work: Work::new(world.clone()),
             queues: Queues::new(world.clone()),
             tenants: Tenants::new(world.clone()),
+            rules: Automation::new(world.clone(), tools()).with_chunk(1),
         });
         sim.place_node(index, Some(Arc::clone(&node)));
         sim.trace(&format!("node {index} begins its life {generation}"));
         node.start_loops(sim, &world);
+        if sim.plan.has_rules() {
+            node.start_rules(&world);
+        }
         node.start_worker(sim, &world, generation);
         node
     }
@@ -113,6 +121,26 @@ impl Node {
         self.spawn(turn(Duration::from_secs(10), None, world.clone(), move || {
             let maintain = Arc::clone(&maintain);
             async move { maintain.sweep().await.map(|_| Step::default()) }
+        }));
+    }
+
+    /// What makes rules fire. Any number of processes do it.
+    fn start_rules(&self, world: &World) {
+        let second = Duration::from_secs(1);
+        let (news, rules) = (world.wakeups.listen(Topic::Schedule), self.rules.clone());
+        self.spawn(turn(second, Some(news), world.clone(), move || {
+            let rules = rules.clone();
+            async move { rules.tick().await }
+        }));
+        let rules = self.rules.clone();
+        self.spawn(turn(second, None, world.clone(), move || {
+            let rules = rules.clone();
+            async move { rules.dispatch().await }
+        }));
+        let rules = self.rules.clone();
+        self.spawn(turn(second, None, world.clone(), move || {
+            let rules = rules.clone();
+            async move { rules.fan_out().await }
         }));
     }
 

@@ -1,6 +1,7 @@
 //! What happens in a run, made from a seed before it begins, so that parts of it
 //! can be left out to find the smallest run that still fails.
 
+use super::plan_rules::{RuleWish, Tiding};
 use super::rng::Rng;
 
 /// A process: engine nodes first, then pulling workers.
@@ -53,6 +54,10 @@ pub enum Deed {
     SetQueue(usize, QueueWish),
     /// Sets a tenant.
     SetTenant(usize, TenantWish),
+    /// Makes a rule.
+    PutRule(RuleWish),
+    /// Sends something for rules to act upon.
+    Tell(Tiding),
 }
 
 /// A job as it is asked for.
@@ -180,8 +185,18 @@ pub const TENANTS: usize = 3;
 pub const QUEUES: usize = 3;
 
 impl Plan {
-    /// The plan of a seed.
+    /// The plan of a seed: every second one has automation rules.
     pub fn new(seed: u64) -> Self {
+        let mut plan = Self::of_jobs(seed);
+        if seed % 2 == 1 {
+            plan.plan_rules();
+            plan.actions.sort_by_key(|action| action.at_ms);
+        }
+        plan
+    }
+
+    /// The plan of a seed without automation rules.
+    pub fn of_jobs(seed: u64) -> Self {
         let mut rng = Rng::new(seed, 0);
         let mut plan = Self {
             seed,

@@ -80,6 +80,7 @@ fn job_row(job: &Job) -> JobRow {
         max_attempts: job.spec.retry_policy.max_attempts.into(),
         seq: job.seq,
         attempts: job.counters.attempt.into(),
+        firing: job.spec.firing_id.map(|firing| firing.to_string()),
     }
 }
 

@@ -28,6 +28,8 @@ pub(super) struct Sim {
     /// The defect that it has on purpose.
     pub(super) bug: Option<Bug>,
     /// The memory.
+    pub(super) memory: Arc<MemoryStore>,
+    /// Its ports.
     pub(super) truth: Stores,
     /// The memory as the processes reach it, with the defect.
     pub(super) stores: Stores,
@@ -48,11 +50,13 @@ struct Life {
 impl Sim {
     /// The world of a plan.
     pub(super) fn new(plan: Plan, bug: Option<Bug>) -> Arc<Self> {
-        let truth = MemoryStore::stores();
+        let memory = Arc::new(MemoryStore::default());
+        let truth = memory.ports();
         let nodes = vec![None; plan.nodes];
         Arc::new(Self {
             stores: plant(truth.clone(), bug),
             truth,
+            memory,
             bug,
             timeline: Arc::new(Timeline { began: Instant::now(), step_us: AtomicI64::new(0) }),
             log: Mutex::default(),

@@ -51,8 +51,9 @@ impl Automation {
         // A rule that was switched off or deleted meanwhile does nothing more.
         let Some(rule) = rule.filter(|rule| rule.enabled) else { return Ok(nothing) };
         let Some(occasion) = self.occasion_of(fan_out, &rule, now).await? else { return Ok(nothing) };
-        let tenants = self.world.stores.tenants.list(fan_out.after.as_ref(), CHUNK).await?;
-        let after = (tenants.len() == CHUNK as usize).then(|| tenants.last().map(|last| last.slug.clone()));
+        let tenants = self.world.stores.tenants.list(fan_out.after.as_ref(), self.chunk).await?;
+        let after =
+            (tenants.len() == self.chunk as usize).then(|| tenants.last().map(|last| last.slug.clone()));
         let mut chosen = Vec::new();
         let mut fire = Fire { claim: claim(after.flatten()), ..nothing };
         for tenant in &tenants {

@@ -60,6 +60,8 @@ pub struct Automation {
     tools: Tools,
     directory: Directory,
     audit: Audit,
+    /// Tenants of one commit of a fan-out.
+    chunk: u32,
     /// Rules made ready to be evaluated.
     kept: Arc<Mutex<Kept>>,
     /// Refused deliveries of each rule in this minute.
@@ -74,9 +76,17 @@ impl Automation {
             audit: Audit::new(world.clone()),
             world,
             tools,
+            chunk: fan_out::CHUNK,
             kept: Arc::default(),
             rejects: Arc::default(),
         }
+    }
+
+    /// With so few tenants in one commit of a fan-out that a handful of tenants
+    /// takes several.
+    #[must_use]
+    pub fn with_chunk(self, tenants: u32) -> Self {
+        Self { chunk: tenants.clamp(1, fan_out::CHUNK), ..self }
     }
 
     /// The caller's tenant. An unknown one owns no rule, so its rules are absent.

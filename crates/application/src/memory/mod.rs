@@ -46,20 +46,34 @@ pub struct MemoryStore {
 impl MemoryStore {
     /// The stores of a fresh, empty memory.
     pub fn stores() -> Stores {
-        let store = Arc::new(Self::default());
+        Arc::new(Self::default()).ports()
+    }
+
+    /// The stores of this memory.
+    pub fn ports(self: &Arc<Self>) -> Stores {
         Stores {
-            jobs: store.clone(),
-            reader: store.clone(),
-            queues: store.clone(),
-            tenants: store.clone(),
-            workers: store.clone(),
-            rules: store.clone(),
-            events: store.clone(),
-            keys: store.clone(),
-            audit: store.clone(),
-            explain: store.clone(),
-            stats: store,
+            jobs: self.clone(),
+            reader: self.clone(),
+            queues: self.clone(),
+            tenants: self.clone(),
+            workers: self.clone(),
+            rules: self.clone(),
+            events: self.clone(),
+            keys: self.clone(),
+            audit: self.clone(),
+            explain: self.clone(),
+            stats: self.clone(),
         }
+    }
+
+    /// How much waits for rules to go on with it: events in the outbox, fan-outs
+    /// that have not ended, occurrences that wait for the ones before. A look that
+    /// holds nothing, for whoever waits until everything has come to rest.
+    pub fn undispatched(&self) -> usize {
+        let state = self.state();
+        let fan_outs = state.fan_outs.values().filter(|row| !row.done).count();
+        let waiting = state.rules.values().filter(|row| row.rule.queued_at.is_some()).count();
+        state.outbox.len() + fan_outs + waiting
     }
 
     /// The state, also after a panic elsewhere: each method leaves it whole,

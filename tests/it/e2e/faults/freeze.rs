@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use taskflow_tests::faults::witness::Witness;
+use taskflow_tests::faults::{now_us, pause};
 use taskflow_tests::process::Signal;
 
-use super::pass;
 use super::trial::{Trial, noop, outcomes};
-use super::witness::Witness;
 use crate::e2e::api::{Api, Store, bounded};
 use crate::e2e::on_both_databases;
 
@@ -19,9 +19,9 @@ on_both_databases! {
 /// report is refused when it goes on.
 #[tokio::test]
 async fn a_frozen_worker_loses_what_it_held() -> Result<()> {
-    let trial = Trial::new("SIGSTOP of a worker", Store::postgres().await?, 1_000);
+    let trial = Trial::new("SIGSTOP of a worker", Store::postgres().await?, 3_000);
     let witness = Witness::start().await?;
-    let began = trial.now();
+    let began = now_us();
     let (api, frozen) = tokio::try_join!(trial.launch("api").start(), trial.launch("worker").start())?;
     let api = Api::new(&api.url).map(|client| (client, api))?;
     let held = trial.submit(&api.0, &witness.job("hold")).await.1;
@@ -50,7 +50,7 @@ async fn a_frozen_worker_loses_what_it_held() -> Result<()> {
 async fn a_frozen_engine_goes_on(store: Store) -> Result<()> {
     let trial = Trial::new("SIGSTOP of the whole engine", store, 1_000);
     let witness = Witness::start().await?;
-    let began = trial.now();
+    let began = now_us();
     let (process, api) = trial.up().await?;
     for _ in 0..8 {
         trial.submit(&api, &witness.job("hold")).await;
@@ -58,7 +58,7 @@ async fn a_frozen_engine_goes_on(store: Store) -> Result<()> {
     }
     bounded("the first attempts", witness.called(8)).await??;
     process.signal(Signal::Stop)?;
-    pass(Duration::from_secs(3)).await;
+    pause(Duration::from_secs(3)).await;
     process.signal(Signal::Cont)?;
     witness.open();
     for _ in 0..8 {

@@ -5,9 +5,10 @@ use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
+use taskflow_tests::faults::now_us;
+use taskflow_tests::faults::witness::Witness;
 
 use super::trial::Trial;
-use super::witness::Witness;
 use crate::e2e::api::{Store, bounded};
 use crate::e2e::on_both_databases;
 
@@ -24,7 +25,7 @@ const MORE_KIB: u64 = 64 * 1024;
 async fn bad_targets_harm_nobody_else(store: Store) -> Result<()> {
     let trial = Trial::new("hanging, trickling and flooding targets", store, 1_000);
     let witness = Witness::start().await?;
-    let began = trial.now();
+    let began = now_us();
     let (process, api) = trial.up().await?;
     trial.no_engine_since(began);
     let before = resident_kib(process.id())?;

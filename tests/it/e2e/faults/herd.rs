@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
+use taskflow_tests::faults::now_us;
 use taskflow_tests::process::variable;
 use tokio::time::Instant;
 
@@ -24,7 +25,7 @@ const BATCH: usize = 500;
 async fn many_leases_end_at_once(store: Store) -> Result<()> {
     let jobs = variable("TASKFLOW_HERD").map_or(Ok(JOBS), |text| text.parse())?;
     let trial = Trial::new("many leases end at once", store, 3_000);
-    let began = trial.now();
+    let began = now_us();
     let (_process, api) = trial.up().await?;
     let mut submitted = 0;
     while submitted < jobs {

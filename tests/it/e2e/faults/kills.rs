@@ -1,10 +1,11 @@
 //! F1, F26, F28: processes are killed at any moment, and by the jobs that they run.
 
 use anyhow::{Result, ensure};
+use taskflow_tests::faults::now_us;
+use taskflow_tests::faults::witness::Witness;
 use tokio::sync::watch;
 
 use super::trial::{Trial, noop, outcomes};
-use super::witness::Witness;
 use crate::e2e::api::{Store, bounded};
 use crate::e2e::on_both_databases;
 
@@ -20,7 +21,7 @@ const GOOD: usize = 200;
 
 async fn twenty_kills_lose_nothing(store: Store) -> Result<()> {
     let trial = Trial::new("kill -9", store, 1_000);
-    let mut down = trial.now();
+    let mut down = now_us();
     for round in 0..KILLS {
         let (mut process, api) = trial.up().await?;
         trial.no_engine_since(down);
@@ -30,7 +31,7 @@ async fn twenty_kills_lose_nothing(store: Store) -> Result<()> {
         let mut acknowledged = trial.acknowledged();
         let moment = *acknowledged.borrow() + 3 + round * 11 % 97;
         bounded("accepting", acknowledged.wait_for(|count| *count >= moment)).await??;
-        down = trial.now();
+        down = now_us();
         process.kill()?;
         enough.send_replace(true);
         for caller in callers {
@@ -48,10 +49,10 @@ async fn twenty_kills_lose_nothing(store: Store) -> Result<()> {
 
 /// Whoever runs the poison dies. After three deaths nobody runs it any more.
 async fn a_poison_job_spares_the_others(store: Store) -> Result<()> {
-    let trial = Trial::new("poison among good ones", store, 1_000);
+    let trial = Trial::new("poison among good ones", store, 3_000);
     let witness = Witness::start().await?;
     let mut deaths = witness.deaths();
-    let mut down = trial.now();
+    let mut down = now_us();
     let (mut process, api) = trial.up().await?;
     trial.no_engine_since(down);
     let poison = trial.submit(&api, &witness.job("die")).await.1;
@@ -62,7 +63,7 @@ async fn a_poison_job_spares_the_others(store: Store) -> Result<()> {
             trial.submit(&api, &witness.job("ok")).await;
         }
         bounded("the next death", deaths.wait_for(|count| *count >= death)).await??;
-        down = trial.now();
+        down = now_us();
         process.kill()?;
         (process, api) = trial.up().await?;
         trial.no_engine_since(down);

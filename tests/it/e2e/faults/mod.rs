@@ -2,20 +2,19 @@
 //! runs with all other tests; `scripts/faults` runs one of them by its name, or a
 //! long form of it.
 
-mod backends;
 mod freeze;
 mod handlers;
 mod herd;
 mod kills;
+mod news;
 mod peers;
 mod trial;
-mod witness;
 
-use std::time::Duration;
+use anyhow::Result;
 
-/// Lets time pass for processes that stand still, which have no signal to give.
-async fn pass(time: Duration) {
-    let mut timer = tokio::time::interval(time);
-    timer.tick().await;
-    timer.tick().await;
+/// The short form of `scripts/faults backends`: what else breaks something of the
+/// machine has no short form.
+#[tokio::test]
+async fn processes_of_the_server_die() -> Result<()> {
+    taskflow_tests::faults::backends::run_all(1).await
 }

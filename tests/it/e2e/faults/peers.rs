@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use taskflow_tests::faults::{now_us, pause};
 use taskflow_tests::wire::{Trouble, Wire};
 use tokio::sync::watch;
 
-use super::pass;
 use super::trial::{Trial, noop};
 use crate::e2e::api::{Api, Store, bounded};
 
@@ -15,7 +15,7 @@ async fn a_bad_way_to_the_database_loses_nothing() -> Result<()> {
     let store = Store::postgres().await?;
     let (wire, url) = Wire::to_database(&store.url()).await?;
     let trial = Trial::new("resets, slowness and silence before the database", store, 3_000);
-    let began = trial.now();
+    let began = now_us();
     let process = trial.launch("up").env("DATABASE_URL", &url).start().await?;
     let api = Api::new(&process.url)?;
     let (enough, told) = watch::channel(false);
@@ -29,9 +29,9 @@ async fn a_bad_way_to_the_database_loses_nothing() -> Result<()> {
         Trouble::ResetEach(9_973),
     ] {
         wire.set(trouble);
-        pass(Duration::from_secs(2)).await;
+        pause(Duration::from_secs(2)).await;
         wire.set(Trouble::None);
-        pass(Duration::from_millis(500)).await;
+        pause(Duration::from_millis(500)).await;
     }
     let mut acknowledged = trial.acknowledged();
     let before = *acknowledged.borrow();

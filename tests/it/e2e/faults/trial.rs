@@ -7,30 +7,27 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use sqlx::Connection as _;
-use taskflow_adapters::store::postgres::{PostgresOptions, PostgresStore};
-use taskflow_adapters::store::sqlite::{SqliteOptions, SqliteStore};
-use taskflow_adapters::system::SystemClock;
-use taskflow_application::ports::{Clock as _, Stores};
+use taskflow_application::ports::Stores;
+use taskflow_checker::History;
 use taskflow_checker::history::{Call, Fault, Known, Op};
-use taskflow_checker::{History, judge};
 use taskflow_domain::{JobState, TenantSlug};
+use taskflow_tests::faults::now_us;
+use taskflow_tests::faults::site::{SLACK_US, judge, stores_of};
+use taskflow_tests::faults::watch::Watch;
+use taskflow_tests::faults::witness::Witness;
 use taskflow_tests::process::{Launch, Process, eventually};
 use taskflow_tests::sim::tables::{all_jobs, collect};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::witness::Witness;
 use crate::e2e::api::{Api, Store, id_of};
-
-/// How far the stamps of two processes of one machine may be beside each other.
-const SLACK_US: i64 = 250_000;
 
 /// A run with a real fault.
 pub(super) struct Trial {
     name: &'static str,
     pub(super) store: Store,
     lease_ms: i64,
-    clock: SystemClock,
+    watch: Watch,
     history: Mutex<History>,
     next: AtomicU32,
     /// How many submits were acknowledged.
@@ -43,9 +40,9 @@ impl Trial {
     pub(super) fn new(name: &'static str, store: Store, lease_ms: i64) -> Arc<Self> {
         Arc::new(Self {
             name,
+            watch: Watch::start(&store.url()),
             store,
             lease_ms,
-            clock: SystemClock::new(),
             history: Mutex::default(),
             next: AtomicU32::new(0),
             acknowledged: watch::channel(0).0,
@@ -63,10 +60,6 @@ impl Trial {
         let process = self.launch("up").start().await?;
         let api = Api::new(&process.url)?;
         Ok((process, api))
-    }
-
-    pub(super) fn now(&self) -> i64 {
-        self.clock.now().micros()
     }
 
     pub(super) fn history(&self) -> MutexGuard<'_, History> {
@@ -88,9 +81,9 @@ impl Trial {
     }
 
     async fn post(&self, api: &Api, number: u32, body: Value) -> Option<String> {
-        let invoked_at = self.now();
+        let invoked_at = now_us();
         let answer = api.post("/v1/jobs", &body).await;
-        let returned_at = self.now();
+        let returned_at = now_us();
         let (known, job) = match &answer {
             Ok((status, answer)) if status.is_success() => (Known::Ok, id_of(answer).ok()),
             Ok((status, _)) if status.as_u16() < 500 => (Known::Fail, None),
@@ -125,10 +118,10 @@ impl Trial {
                 body
             })
             .collect();
-        let invoked_at = self.now();
+        let invoked_at = now_us();
         let (status, answer) = api.post("/v1/jobs/batch", &json!({"jobs": bodies})).await?;
         ensure!(status.is_success(), "{status}: {answer}");
-        let returned_at = self.now();
+        let returned_at = now_us();
         let items = answer["items"].as_array().context("a list of answers")?;
         ensure!(items.len() == count, "{} answers to {count} jobs", items.len());
         for (number, item) in numbers.into_iter().zip(items) {
@@ -178,7 +171,7 @@ impl Trial {
     /// From `from` until now no engine could do its duty. Whoever begins leaves
     /// all leases alone for the time of one.
     pub(super) fn no_engine_since(&self, from: i64) {
-        let to = self.now() + (self.lease_ms + 3_000) * 1_000;
+        let to = now_us() + (self.lease_ms + 3_000) * 1_000;
         self.history().faults.push(Fault::NoEngine { from, to });
     }
 
@@ -196,22 +189,13 @@ impl Trial {
         let mut history = std::mem::take(&mut *self.history());
         history.run.lease_us = self.lease_ms * 1_000;
         history.run.clock_slack_us = SLACK_US;
-        history.run.ended_at = self.now();
+        history.run.ended_at = now_us();
         history.run.settled = true;
         history.run.effects_complete = witness.is_some();
         history.effects = witness.map(Witness::effects).unwrap_or_default();
         collect(&stores, &[TenantSlug::fallback()], &mut history).await?;
-        let violations = judge(&history);
-        let told: Vec<_> = violations.iter().take(10).map(ToString::to_string).collect();
-        ensure!(violations.is_empty(), "{} is wrong:\n{}", self.name, told.join("\n"));
-        let lost = history.attempts.iter().filter(|it| it.outcome.as_deref() == Some("LEASE_EXPIRED"));
-        println!(
-            "report: fault {} | {} acknowledged | 0 lost | {} attempts, {} of them lost with their worker",
-            self.name,
-            *self.acknowledged.borrow(),
-            history.attempts.len(),
-            lost.count(),
-        );
+        history.leases = self.watch.leases(&history.attempts);
+        judge(self.name, &history)?;
         Ok(history)
     }
 
@@ -229,11 +213,7 @@ impl Trial {
 
     /// The trial's database, beside the engine.
     pub(super) async fn stores(&self) -> Result<Stores> {
-        let url = self.store.url();
-        Ok(match &self.store {
-            Store::Sqlite(_) => SqliteStore::connect(&url, SqliteOptions::default()).await?.stores(),
-            Store::Postgres(_) => PostgresStore::connect(&url, PostgresOptions::default()).await?.stores(),
-        })
+        stores_of(&self.store.url()).await
     }
 }
 

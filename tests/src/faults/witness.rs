@@ -11,23 +11,27 @@ use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use futures_util::stream::unfold;
 use serde_json::{Value, json};
-use taskflow_adapters::system::SystemClock;
-use taskflow_application::ports::Clock as _;
 use taskflow_checker::history::Effect;
 use taskflow_domain::TenantSlug;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::{now_us, pause};
+
+/// How long `slow` takes.
+const SLOW: Duration = Duration::from_millis(150);
+
 /// The server. It ends when this is dropped.
-pub(super) struct Witness {
+#[derive(Debug)]
+pub struct Witness {
     url: String,
     shared: Arc<Shared>,
     _server: AbortOnDropHandle<()>,
 }
 
+#[derive(Debug)]
 struct Shared {
-    clock: SystemClock,
     effects: Mutex<Vec<Effect>>,
     /// How many calls there were, of all and of `/die`.
     calls: watch::Sender<usize>,
@@ -47,7 +51,7 @@ struct Entry(Arc<Shared>, usize);
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let now = self.0.clock.now().micros();
+        let now = now_us();
         if let Some(effect) = self.0.effects().get_mut(self.1) {
             effect.ended_at = Some(now);
         }
@@ -55,9 +59,9 @@ impl Drop for Entry {
 }
 
 impl Witness {
-    pub(super) async fn start() -> Result<Self> {
+    /// Starts it.
+    pub async fn start() -> Result<Self> {
         let shared = Arc::new(Shared {
-            clock: SystemClock::new(),
             effects: Mutex::default(),
             calls: watch::channel(0).0,
             deaths: watch::channel(0).0,
@@ -75,8 +79,8 @@ impl Witness {
     }
 
     /// A job that calls where it behaves so: `ok`, `hold` (answers when opened),
-    /// `silent`, `endless`, `trickle`, `die`.
-    pub(super) fn job(&self, behaviour: &str) -> Value {
+    /// `slow`, `silent`, `endless`, `trickle`, `die`.
+    pub fn job(&self, behaviour: &str) -> Value {
         json!({
             "kind": behaviour,
             "target": {"type": "http", "url": format!("{}/{behaviour}", self.url)},
@@ -85,23 +89,23 @@ impl Witness {
     }
 
     /// Waits until there were so many calls.
-    pub(super) async fn called(&self, times: usize) -> Result<()> {
+    pub async fn called(&self, times: usize) -> Result<()> {
         self.shared.calls.subscribe().wait_for(|count| *count >= times).await?;
         Ok(())
     }
 
     /// How many calls of `/die` there were, to be waited for.
-    pub(super) fn deaths(&self) -> watch::Receiver<usize> {
+    pub fn deaths(&self) -> watch::Receiver<usize> {
         self.shared.deaths.subscribe()
     }
 
     /// Lets `hold` answer from now on.
-    pub(super) fn open(&self) {
+    pub fn open(&self) {
         self.shared.open.send_replace(true);
     }
 
     /// Its log.
-    pub(super) fn effects(&self) -> Vec<Effect> {
+    pub fn effects(&self) -> Vec<Effect> {
         self.shared.effects().clone()
     }
 }
@@ -117,7 +121,7 @@ async fn answer(
         tenant: TenantSlug::fallback().as_str().into(),
         attempt: header("taskflow-attempt").parse().unwrap_or_default(),
         token: header("taskflow-lease-token"),
-        began_at: shared.clock.now().micros(),
+        began_at: now_us(),
         ended_at: None,
     };
     let entry = {
@@ -138,6 +142,10 @@ async fn answer(
             Body::from(r#"{"ok":true}"#)
         }
         "endless" => endless(vec![b'x'; 64 * 1024], Duration::ZERO, entry),
+        "slow" => {
+            pause(SLOW).await;
+            Body::from(r#"{"ok":true}"#)
+        }
         "trickle" => endless(vec![b'x'], Duration::from_millis(50), entry),
         _ => Body::from(r#"{"ok":true}"#),
     }
@@ -148,9 +156,7 @@ fn endless(part: Vec<u8>, every: Duration, entry: Entry) -> Body {
     let part = Bytes::from(part);
     let parts = unfold((part, entry), move |(part, entry)| async move {
         if !every.is_zero() {
-            let mut tick = tokio::time::interval(every);
-            tick.tick().await;
-            tick.tick().await;
+            pause(every).await;
         }
         Some((Ok::<_, std::convert::Infallible>(part.clone()), (part, entry)))
     });
