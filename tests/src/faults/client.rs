@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::Value;
 
 use crate::process;
@@ -41,15 +41,6 @@ impl Client {
         Ok((status, answer.json().await?))
     }
 
-    /// What a PUT is answered, which must be good.
-    pub async fn put(&self, path: &str, body: &Value) -> Result<Value> {
-        let answer = self.http.put(self.address(path)).json(body).send().await?;
-        let status = answer.status();
-        let text = answer.text().await?;
-        ensure!(status.is_success(), "PUT {path}: {status}: {text}");
-        Ok(serde_json::from_str(&text)?)
-    }
-
     /// What a GET is answered, which must be good.
     pub async fn get(&self, path: &str) -> Result<Value> {
         let answer = self.http.get(self.address(path)).send().await?;
@@ -57,26 +48,5 @@ impl Client {
         let text = answer.text().await?;
         ensure!(status.is_success(), "GET {path}: {status}: {text}");
         Ok(serde_json::from_str(&text)?)
-    }
-
-    /// All of a list.
-    pub async fn list(&self, path: &str) -> Result<Vec<Value>> {
-        self.list_where(path, "limit=500").await
-    }
-
-    /// What of a list matches.
-    pub async fn list_where(&self, path: &str, filter: &str) -> Result<Vec<Value>> {
-        let mut all = Vec::new();
-        let mut cursor: Option<String> = None;
-        loop {
-            let more = cursor.map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
-            let mut part = self.get(&format!("{path}?{filter}{more}")).await?;
-            let items = part["items"].as_array_mut().context("a list has items")?;
-            all.append(items);
-            cursor = part["next_cursor"].as_str().map(str::to_owned);
-            if cursor.is_none() {
-                return Ok(all);
-            }
-        }
     }
 }

@@ -43,7 +43,7 @@ pub async fn run(times: u32) -> Result<()> {
     println!("  answers: {:?}", load.answers());
     site.finish(load).await?;
     site.settle(PATIENCE).await?;
-    site.judge("failover").await?;
+    site.judge("failover: primary killed, frozen, cut off").await?;
     Ok(())
 }
 
@@ -62,12 +62,18 @@ async fn strike(nodes: &mut Nodes, site: &mut Site, load: &Load, blow: Blow) -> 
     load.accepts(20, PATIENCE).await?;
     let resumed = back.elapsed();
     site.outage(from, to);
-    println!("  primary {blow:?}: writes possible after {writable_after:?}, jobs accepted {resumed:?} later");
+    println!(
+        "report: until writes are possible, the primary {blow:?} | {writable_after:.1?}, and jobs are accepted \
+         {resumed:.1?} later"
+    );
     ensure!(resumed < RESUMES, "it took {resumed:?} until jobs were accepted");
     let acknowledged = come_back(nodes, old, blow).await?;
     nodes.healthy().await?;
     still_there(nodes, &acknowledged).await?;
-    println!("  the old primary acknowledged {} writes when it was back, 0 lost", acknowledged.len());
+    println!(
+        "report: writes that the old primary acknowledged when it was back, {blow:?} | {}, 0 lost",
+        acknowledged.len()
+    );
     load.accepts(20, RESUMES).await
 }
 

@@ -35,8 +35,15 @@ pub(super) async fn perform(sim: Arc<Sim>, deed: Deed) {
         Deed::Cancel(number) => cancel(&sim, number).await,
         Deed::SetQueue(index, wish) => set_queue(&sim, index, wish).await,
         Deed::SetTenant(index, wish) => set_tenant(&sim, index, wish).await,
-        Deed::PutRule(wish) => client_rules::put_rule(&sim, &wish).await,
-        Deed::Tell(tiding) => client_rules::tell(&sim, tiding).await,
+        Deed::PutRule(_) | Deed::Tell(_) => {
+            sim.log().telling += 1;
+            match deed {
+                Deed::PutRule(wish) => client_rules::put_rule(&sim, &wish).await,
+                Deed::Tell(tiding) => client_rules::tell(&sim, tiding).await,
+                _ => {}
+            }
+            sim.log().telling -= 1;
+        }
         other => change(&sim, other).await,
     }
 }

@@ -167,12 +167,7 @@ fn start_remote(sim: &Arc<Sim>, process: Process, generation: u64) {
 
 /// Waits until nothing is left to do, or for as long as that may take.
 async fn come_to_rest(sim: &Arc<Sim>) -> Result<()> {
-    for _ in 0..REST_S {
-        sleep(Duration::from_secs(1)).await;
-        if nothing_moves(sim).await? {
-            break;
-        }
-    }
+    rest(sim).await?;
     // What was under way, as late duplicates, still arrives.
     let late = sim.plan.troubles.iter().map(|trouble| match trouble.kind {
         TroubleKind::Repeat(_) => sim.plan.lease_ms * 2,
@@ -180,11 +175,21 @@ async fn come_to_rest(sim: &Arc<Sim>) -> Result<()> {
         _ => 1_000,
     });
     sleep(Duration::from_millis(late.max().unwrap_or(1_000))).await;
+    rest(sim).await
+}
+
+async fn rest(sim: &Arc<Sim>) -> Result<()> {
+    for _ in 0..REST_S {
+        sleep(Duration::from_secs(1)).await;
+        if nothing_moves(sim).await? {
+            break;
+        }
+    }
     Ok(())
 }
 
 async fn nothing_moves(sim: &Arc<Sim>) -> Result<bool> {
-    if sim.memory.undispatched() > 0 {
+    if sim.memory.undispatched() > 0 || sim.log().telling > 0 {
         return Ok(false);
     }
     for index in 0..TENANTS {

@@ -109,9 +109,9 @@ impl Plan {
         })
     }
 
-    /// Whether there are rules.
+    /// Whether there are rules, or events for them.
     pub fn has_rules(&self) -> bool {
-        self.actions.iter().any(|action| matches!(action.deed, Deed::PutRule(_)))
+        self.actions.iter().any(|action| matches!(action.deed, Deed::PutRule(_) | Deed::Tell(_)))
     }
 }
 
