@@ -18,9 +18,9 @@ fn rule(rule: &str, tenant: &str) -> RuleRow {
     }
 }
 
-fn clock(first: i64, every: i64, cursor: i64) -> Option<ClockRow> {
+fn clock(first: i64, every: i64, cursor: i64) -> ClockRow {
     let (first, every_us, cursor) = (first * S, every * S, cursor * S);
-    Some(ClockRow { first, every_us, cursor, seen_at: cursor - S, waits: None, max_late_us: 5 * S })
+    ClockRow { first, every_us, cursor, seen_at: cursor - S, waits: None, max_late_us: 5 * S }
 }
 
 fn occurrence(second: i64) -> Cause {
@@ -75,7 +75,7 @@ impl Story {
 /// Adds rules of every kind to a history.
 pub(crate) fn add(story: &mut Story) {
     // Fired; waited and fired; two given up; fired.
-    story.0.rules.push(RuleRow { clock: clock(300, 10, 350), ..rule("r1", "acme") });
+    story.0.rules.push(RuleRow { clock: Some(clock(300, 10, 350)), ..rule("r1", "acme") });
     story.fired(("f1", "r1", "acme"), 300 * S + 9, occurrence(300), "j10");
     story.firing(("f2", "r1", "acme"), 310 * S, occurrence(310), ("BLOCKED", "previous_instance_running"));
     story.fired(("f3", "r1", "acme"), 315 * S, occurrence(310), "j11");
@@ -84,7 +84,7 @@ pub(crate) fn add(story: &mut Story) {
     story.fired(("f5", "r1", "acme"), 340 * S + 5, occurrence(340), "j12");
     // For two tenants.
     let both = vec!["acme".to_owned(), "beta".to_owned()];
-    story.0.rules.push(RuleRow { clock: clock(400, 100, 500), acts_for: both, ..rule("r2", "acme") });
+    story.0.rules.push(RuleRow { clock: Some(clock(400, 100, 500)), acts_for: both, ..rule("r2", "acme") });
     story.fired(("f6", "r2", "acme"), 400 * S, occurrence(400), "j13");
     story.firing(("f7", "r2", "beta"), 401 * S, occurrence(400), ("SKIPPED", "condition_false"));
     // Delivered twice, and once by somebody who must not.

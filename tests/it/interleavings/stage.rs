@@ -137,11 +137,7 @@ impl Stage {
             tenant,
             holder: worker("holder")?,
             number: 0,
-            tools: Tools {
-                conditions: Arc::new(CelEngine::start(1)?),
-                signatures: Arc::new(Verifier),
-                vault: None,
-            },
+            tools: Tools { conditions: Arc::new(CelEngine::start(1)?), signatures: Arc::new(Verifier) },
             direct,
             _store: store,
             database,

@@ -15,6 +15,7 @@ pub mod machine;
 pub mod nodes;
 pub mod power_cut;
 pub mod site;
+pub mod target;
 pub mod watch;
 pub mod witness;
 

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use taskflow_application::ports::{
-    Appended, DueRules, EventFilter, EventStore, FanOut, Fire, FireClaim, Fired, FiringCount, FiringPage,
-    Pending, RulePage, RulePut, RuleStore, SealedSecret, StoreError, StoreResult,
+    Appended, AuditNote, DueRules, EventFilter, EventStore, FanOut, Fire, FireClaim, Fired, FiringCount,
+    FiringPage, Pending, RulePage, RulePut, RuleStore, SealedSecret, StoreError, StoreResult,
 };
 use taskflow_domain::rule::reason;
 use taskflow_domain::{
@@ -57,13 +57,14 @@ impl Planted {
 
 #[async_trait]
 impl RuleStore for Planted {
-    async fn put(
+    async fn put_noted(
         &self,
         rule: &Rule,
         secrets: Option<&[SealedSecret]>,
         actor: &Actor,
+        note: Option<AuditNote>,
     ) -> StoreResult<RulePut> {
-        self.inner.rules.put(rule, secrets, actor).await
+        self.inner.rules.put_noted(rule, secrets, actor, note).await
     }
 
     async fn get(&self, tenant: TenantId, rule: RuleId) -> StoreResult<Option<Rule>> {
@@ -74,8 +75,14 @@ impl RuleStore for Planted {
         self.inner.rules.list(tenant, page).await
     }
 
-    async fn delete(&self, tenant: TenantId, rule: RuleId, now: Timestamp) -> StoreResult<bool> {
-        self.inner.rules.delete(tenant, rule, now).await
+    async fn delete_noted(
+        &self,
+        tenant: TenantId,
+        rule: RuleId,
+        now: Timestamp,
+        note: Option<AuditNote>,
+    ) -> StoreResult<bool> {
+        self.inner.rules.delete_noted(tenant, rule, now, note).await
     }
 
     async fn by_webhook_key(&self, key: &str) -> StoreResult<Option<Rule>> {

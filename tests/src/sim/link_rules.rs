@@ -1,9 +1,11 @@
 //! Rules and events, over a link.
 
+use std::fmt::Write as _;
+
 use async_trait::async_trait;
 use taskflow_application::ports::{
-    Appended, DueRules, EventFilter, EventStore, FanOut, Fire, Fired, FiringCount, FiringPage, Pending,
-    RulePage, RulePut, RuleStore, SealedSecret, StoreResult,
+    Appended, AuditNote, DueRules, EventFilter, EventStore, FanOut, Fire, Fired, FiringCount, FiringPage,
+    Pending, RulePage, RulePut, RuleStore, SealedSecret, StoreResult,
 };
 use taskflow_domain::{
     Actor, CorrelationId, EventId, Firing, FiringId, InboundEvent, JobId, Rule, RuleId, TenantId, Timestamp,
@@ -13,7 +15,7 @@ use super::link::Link;
 use super::link_rest::{count, nothing};
 use super::log::Log;
 
-fn note_fired(log: &mut Log, fired: &Vec<Fired>, _: i64) -> String {
+fn note_fired(log: &mut Log, fired: &[Fired]) -> String {
     let mut what = String::new();
     for fired in fired {
         let Fired::Done(firings) = fired else {
@@ -23,7 +25,7 @@ fn note_fired(log: &mut Log, fired: &Vec<Fired>, _: i64) -> String {
         };
         for firing in firings {
             log.count("firings");
-            what += &format!(" {} {} {:?}", firing.id, firing.outcome.as_str(), firing.key);
+            let _ = write!(what, " {} {} {:?}", firing.id, firing.outcome.as_str(), firing.key);
         }
     }
     what
@@ -31,14 +33,15 @@ fn note_fired(log: &mut Log, fired: &Vec<Fired>, _: i64) -> String {
 
 #[async_trait]
 impl RuleStore for Link {
-    async fn put(
+    async fn put_noted(
         &self,
         rule: &Rule,
         secrets: Option<&[SealedSecret]>,
         actor: &Actor,
+        audit: Option<AuditNote>,
     ) -> StoreResult<RulePut> {
         let note = |_: &mut Log, put: &RulePut, _| format!("{} {put:?}", rule.id);
-        self.pass("put_rule", self.sim.stores.rules.put(rule, secrets, actor), note).await
+        self.pass("put_rule", self.sim.stores.rules.put_noted(rule, secrets, actor, audit), note).await
     }
 
     async fn get(&self, tenant: TenantId, rule: RuleId) -> StoreResult<Option<Rule>> {
@@ -49,8 +52,15 @@ impl RuleStore for Link {
         self.pass("rules", self.sim.stores.rules.list(tenant, page), count).await
     }
 
-    async fn delete(&self, tenant: TenantId, rule: RuleId, now: Timestamp) -> StoreResult<bool> {
-        self.pass("delete_rule", self.sim.stores.rules.delete(tenant, rule, now), nothing).await
+    async fn delete_noted(
+        &self,
+        tenant: TenantId,
+        rule: RuleId,
+        now: Timestamp,
+        note: Option<AuditNote>,
+    ) -> StoreResult<bool> {
+        let delete = self.sim.stores.rules.delete_noted(tenant, rule, now, note);
+        self.pass("delete_rule", delete, nothing).await
     }
 
     async fn by_webhook_key(&self, key: &str) -> StoreResult<Option<Rule>> {
@@ -75,7 +85,8 @@ impl RuleStore for Link {
     }
 
     async fn fire(&self, fires: Vec<Fire>) -> StoreResult<Vec<Fired>> {
-        self.pass("fire", self.sim.stores.rules.fire(fires), note_fired).await
+        let note = |log: &mut Log, fired: &Vec<Fired>, _| note_fired(log, fired);
+        self.pass("fire", self.sim.stores.rules.fire(fires), note).await
     }
 
     async fn unfinished(&self, of: &[(RuleId, TenantId)]) -> StoreResult<Vec<Vec<JobId>>> {

@@ -19,7 +19,7 @@ pub(super) const MEANT: &str = "tenant.slug != 'tenant-1' && tenant.slug.startsW
 
 /// The tools of a process.
 pub(super) fn tools() -> Tools {
-    Tools { conditions: Arc::new(Conditions), signatures: Arc::new(Signed), vault: None }
+    Tools { conditions: Arc::new(Conditions), signatures: Arc::new(Signed) }
 }
 
 /// Knows two conditions.
