@@ -352,6 +352,8 @@ impl<'a> Scene<'a> {
 
     /// What must be so at the end of a case: the counters agree with the jobs.
     pub async fn healthy(&self, now: Timestamp) -> Result<()> {
+        let proof = self.stores.jobs.proof(now).await?;
+        assert!(proof.holds(), "{:?}", proof.broken().collect::<Vec<_>>());
         assert_eq!(self.stores.jobs.sweep(now).await?, taskflow_application::ports::Discrepancies::default());
         Ok(())
     }

@@ -33,6 +33,7 @@ pub(crate) fn command() -> Command {
         .subcommand(Command::new("migrate").about("Brings the database's schema up to date, and ends"))
         .subcommand(crate::commands::audit::command())
         .subcommand(crate::commands::bench::command())
+        .subcommand(crate::commands::doctor::command())
         .subcommand(
             Command::new("config")
                 .about("Shows what is in force and where each value came from")
@@ -46,7 +47,7 @@ pub(crate) fn need(command: &str) -> Option<Need> {
         "up" => Some(Need::Listener),
         "api" => Some(Need::SharedListener),
         "worker" => Some(Need::SharedDatabase),
-        "migrate" | "bench" | "audit" => Some(Need::Nothing),
+        "migrate" | "bench" | "audit" | "doctor" => Some(Need::Nothing),
         _ => None,
     }
 }

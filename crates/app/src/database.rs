@@ -101,6 +101,14 @@ impl Database {
         }
     }
 
+    /// How long the oldest transaction of the database has been open, where there is a server.
+    pub(crate) async fn oldest_transaction(&self) -> StoreResult<Option<Duration>> {
+        match self {
+            Self::Postgres(store) => store.oldest_transaction().await.map(Some),
+            Self::Sqlite(_) => Ok(None),
+        }
+    }
+
     /// Whether it answers.
     pub(crate) async fn ping(&self) -> StoreResult<()> {
         match self {

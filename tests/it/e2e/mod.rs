@@ -6,6 +6,7 @@ mod canaries;
 mod cluster;
 mod configuration;
 mod crash;
+mod doctor;
 mod drain;
 mod execution;
 mod faults;

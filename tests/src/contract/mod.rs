@@ -31,7 +31,8 @@ macro_rules! contract_suite {
             fairness: a_long_backlog_starves_nobody equals_share_equally weights_set_the_shares
                 a_new_weight_counts_at_once long_jobs_cost_more_than_short_ones
                 idleness_saves_nothing_up a_pause_saves_nothing_up a_limit_saves_nothing_up
-                pulled_kinds_are_shared_too;
+                pulled_kinds_are_shared_too the_lag_is_what_lanes_are_apart
+                the_lag_keeps_to_its_bound;
             limits: a_tenants_limit_holds_over_all_queues a_queues_limit_holds_over_all_tenants
                 a_limit_for_each_tenant_counts_each limits_hold_together
                 a_lowered_limit_counts_what_runs a_new_limit_counts_what_runs
@@ -62,7 +63,7 @@ macro_rules! contract_suite {
                 only_scheduled_jobs_are_promoted;
             prune: old_jobs_of_one_state_go nothing_remains_of_a_pruned_job a_young_key_keeps_its_job
                 young_keys_do_not_stop_a_prune pruned_jobs_are_not_counted;
-            sweep: a_fresh_store_is_healthy a_busy_store_is_healthy;
+            sweep: a_fresh_store_is_healthy a_busy_store_is_healthy a_proof_tells_what_stays_undone;
             reader_list: no_filter_finds_all pages_are_stable many_jobs_in_the_order_of_the_ids
                 states_filter a_due_job_shows_as_pending each_filter_filters filters_combine;
             reader_history: an_absent_job_has_no_past a_fresh_job_has_no_attempts

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use taskflow_application::ports::{
     AuditNote, Claim, ClaimRequest, Committed, Discrepancies, Extended, Inserted, JobStore, NewJob, Promoted,
-    Route, StoreResult,
+    Proof, Route, StoreResult,
 };
 use taskflow_domain::{
     Decision, Guard, JobChange, JobId, JobState, Lease, LeaseToken, Outcome, Progress, Standing, TenantId,
@@ -245,5 +245,9 @@ impl JobStore for Planted {
 
     async fn sweep(&self, now: Timestamp) -> StoreResult<Discrepancies> {
         self.inner.jobs.sweep(now).await
+    }
+
+    async fn proof(&self, now: Timestamp) -> StoreResult<Proof> {
+        self.inner.jobs.proof(now).await
     }
 }

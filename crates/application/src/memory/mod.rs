@@ -18,6 +18,7 @@ mod insert;
 mod jobs;
 mod keys;
 mod leases;
+mod proof;
 mod queues;
 mod reader;
 mod rules;

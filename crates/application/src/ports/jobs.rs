@@ -6,7 +6,7 @@ use taskflow_domain::{
     Timestamp, WorkerName,
 };
 
-use super::{AuditNote, StoreResult};
+use super::{AuditNote, Proof, StoreResult};
 
 /// A job to be inserted.
 #[derive(Clone, Debug)]
@@ -194,4 +194,9 @@ pub trait JobStore: Send + Sync {
     /// Compares counters and flags with the running and due jobs, which are the
     /// truth, and mends what differs.
     async fn sweep(&self, now: Timestamp) -> StoreResult<Discrepancies>;
+
+    /// Compares everything that is kept beside the jobs with the jobs, in one
+    /// snapshot, and mends nothing. It reads every job that is kept: the longer the
+    /// history, the longer it takes.
+    async fn proof(&self, now: Timestamp) -> StoreResult<Proof>;
 }

@@ -10,6 +10,7 @@ mod events;
 mod explain;
 mod jobs;
 mod keys;
+mod proof;
 mod queues;
 mod reader;
 mod rules;
@@ -27,6 +28,7 @@ pub use jobs::{
     Claim, ClaimRequest, Committed, Discrepancies, Extended, Inserted, JobStore, NewJob, Promoted, Route,
 };
 pub use keys::{KeyPage, KeyStore, KnownKey};
+pub use proof::{Check, Proof};
 pub use queues::{QueueDepth, QueueStore};
 pub use reader::{JobFilter, JobReader, Page};
 pub use rules::{

@@ -35,6 +35,7 @@ mod migrate;
 mod names;
 mod progress;
 mod promote;
+mod proof;
 mod prune;
 mod queues;
 mod reader;
