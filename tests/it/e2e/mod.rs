@@ -15,6 +15,7 @@ mod idempotency;
 mod insight;
 mod kill;
 mod lease;
+mod limits;
 mod outage;
 mod pulse;
 mod rules;
