@@ -1,5 +1,6 @@
 //! What is PostgreSQL's own, besides the contract.
 
+mod admin;
 mod cancel;
 mod claims;
 mod contract;
