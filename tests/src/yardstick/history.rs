@@ -36,18 +36,16 @@ insert into job (tenant_id, id, queue_id, kind_id, lane_id, priority, payload, t
     created_at, run_at)
 select tenant, id, 1, 1, tenant, 2, '{\"text\":\"xxxxxxxxxxxxxxxx\"}', 60000, 'api', at, at from made;
 insert into finished (tenant_id, job_id, lane_id, kind_id, state, finished_at, attempt, spent, lost,
-    interrupted, snoozed, seq)
-select tenant, id, tenant, 1, state, at, 1, 1, 0, 0, 0, 3 from made;
-insert into attempt (tenant_id, job_id, number, worker_id, token, started_at, finished_at, outcome,
-    then_state, started_seq, ended_seq)
-select tenant, id, 1, 1, 281474976710656, at, at, case when state = 5 then 0 else 1 end, state, 2, 3 from made;
+    interrupted, snoozed, seq, worker_id, token, started_at, started_seq, outcome)
+select tenant, id, tenant, 1, state, at, 1, 1, 0, 0, 0, 3, 1, 281474976710656, at, 2,
+    case when state = 5 then 0 else 1 end
+from made;
 drop table made";
 
-const LAST: [&str; 5] = [
+const LAST: [&str; 4] = [
     "insert into depth select 1, state, count(*) from finished group by state",
     "vacuum (analyze, freeze) job",
     "vacuum (analyze, freeze) finished",
-    "vacuum (analyze, freeze) attempt",
     "checkpoint",
 ];
 
