@@ -6,6 +6,7 @@ use sqlx::{PgPool, Row as _};
 use taskflow_adapters::store::postgres::{PostgresOptions, PostgresStore};
 use taskflow_application::ports::RulePut;
 use taskflow_domain::{Actor, TenantSlug, Timestamp};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::process::{Launch, Process, Signal, eventually};
 use crate::rules::Draft;
@@ -33,6 +34,10 @@ pub struct Seen {
     /// median, the 99th percentile and the longest. The last one shows the time
     /// that the frozen process held what it had begun.
     pub late_ms: [f64; 3],
+    /// From a second to the commit of the last of its occurrences, as somebody
+    /// sees who looks every few milliseconds: the median, the 90th percentile and
+    /// the longest of all seconds.
+    pub done_ms: [f64; 3],
 }
 
 /// Adds rules whose time does not come, as copies of one.
@@ -41,6 +46,11 @@ insert into rule (tenant_id, id, name, enabled, mode, revision, body, trigger_ki
 select r.tenant_id, gen_random_uuid(), r.name, true, r.mode, 1, r.body, r.trigger_kind,
     r.next_at + 86400000000 + n, r.created_at, r.updated_at
 from (select * from rule where enabled limit 1) r, generate_series(1, $1::int4) n";
+
+/// The cursor of the slowest rule, and the time.
+const SLOWEST: &str = "
+select min(next_at), (extract(epoch from clock_timestamp()) * 1000000)::int8
+from rule where next_at is not null and enabled and deleted_at is null";
 
 /// What there is of each rule, and what there must be: from the first occurrence
 /// to the cursor, each second once.
@@ -58,6 +68,7 @@ pub async fn run(url: &str, plan: Plan) -> Result<Seen> {
     let starting = (0..RUNNERS).map(|_| launch().start());
     let mut runners = futures_util::future::try_join_all(starting).await?;
     let first = begin(&store, plan).await?;
+    let watched = AbortOnDropHandle::new(tokio::spawn(watch(store.pool().clone(), first, plan.seconds)));
     let third = i64::try_from(plan.seconds)? * 1_000 / 3;
     // At each third, counted by the slowest rule.
     reached(&store, first.plus_millis(third)).await?;
@@ -66,11 +77,30 @@ pub async fn run(url: &str, plan: Plan) -> Result<Seen> {
     reached(&store, first.plus_millis(2 * third)).await?;
     runners[1].signal(Signal::Cont)?;
     reached(&store, first.plus_millis(3 * third)).await?;
+    let done_ms = watched.await??;
     sqlx::query("update rule set enabled = false").execute(store.pool()).await?;
-    let seen = judge(store.pool(), plan, first).await;
+    let seen = judge(store.pool(), plan, first).await.map(|seen| Seen { done_ms, ..seen });
     drop::<Vec<Process>>(runners);
     store.close().await;
     seen
+}
+
+/// How long after each second its last occurrence was committed.
+async fn watch(pool: PgPool, first: Timestamp, seconds: u64) -> Result<[f64; 3]> {
+    let mut late = Vec::new();
+    let mut awaited = first.micros();
+    let end = first.plus_millis(i64::try_from(seconds)? * 1_000).micros();
+    while awaited < end {
+        let (slowest, now): (i64, i64) = sqlx::query_as(SLOWEST).fetch_one(&pool).await?;
+        while slowest > awaited && awaited < end {
+            late.push((now - awaited) as f64 / 1_000.0);
+            awaited += 1_000_000;
+        }
+        sqlx::query("select pg_sleep(0.005)").execute(&pool).await?;
+    }
+    late.sort_by(f64::total_cmp);
+    let part = |share: f64| late[((late.len() - 1) as f64 * share) as usize];
+    Ok([part(0.5), part(0.9), part(1.0)])
 }
 
 /// Makes the rules, and starts all of them at once; answers their first occurrence.
@@ -123,5 +153,5 @@ async fn judge(pool: &PgPool, plan: Plan, first: Timestamp) -> Result<Seen> {
     ensure!(others == 0, "{others} firings came to something else");
     let least = i64::from(plan.rules) * i64::try_from(plan.seconds)? / 2;
     ensure!(firings >= least, "only {firings} occurrences: the processes did not keep up");
-    Ok(Seen { occurrences: firings, late_ms: [late[0], late[1], late[2]] })
+    Ok(Seen { occurrences: firings, late_ms: [late[0], late[1], late[2]], done_ms: [0.0; 3] })
 }

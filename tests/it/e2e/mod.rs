@@ -2,6 +2,7 @@
 
 mod access;
 mod api;
+mod automation;
 mod canaries;
 mod cluster;
 mod configuration;

@@ -9,6 +9,7 @@ mod cut;
 mod looks;
 mod plans;
 mod rows;
+mod rules;
 mod silence;
 mod wakeups;
 mod wall;

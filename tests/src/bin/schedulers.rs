@@ -13,8 +13,10 @@ async fn main() -> Result<()> {
     let database = fresh_database().await?;
     let seen = run(&database.url, plan).await?;
     let [median, most, longest] = seen.late_ms;
+    let [done, slow, slowest] = seen.done_ms;
     println!(
-        "{plan:?}: {} occurrences, each fired once; late by {median:.0} ms (median), {most:.0} ms (p99), {longest:.0} ms (most)",
+        "{plan:?}: {} occurrences, each fired once; late by {median:.0} ms (median), {most:.0} ms (p99), {longest:.0} ms (most); \
+         all of a second committed after {done:.0} ms (median), {slow:.0} ms (p90), {slowest:.0} ms (most)",
         seen.occurrences
     );
     Ok(())

@@ -10,10 +10,11 @@ use taskflow_domain::{Json, Rule, Timestamp};
 use crate::builders::{START, Scene, at, slug, success};
 use crate::rules::Stage;
 
-const MINUTE: i64 = 60_000;
+pub(super) const MINUTE: i64 = 60_000;
 const DAY: i64 = 1_440 * MINUTE;
 
-fn every_minute(policy: &serde_json::Value, overlap: &str) -> serde_json::Value {
+/// A rule that fires every minute.
+pub(super) fn every_minute(policy: &serde_json::Value, overlap: &str) -> serde_json::Value {
     json!({
         "name": "minutely",
         "trigger": { "type": "cron", "expression": "* * * * *", "misfire": policy, "overlap": overlap },
@@ -22,7 +23,7 @@ fn every_minute(policy: &serde_json::Value, overlap: &str) -> serde_json::Value 
     })
 }
 
-fn times(jobs: &[taskflow_domain::Job]) -> Vec<Timestamp> {
+pub(super) fn times(jobs: &[taskflow_domain::Job]) -> Vec<Timestamp> {
     let at = |job: &taskflow_domain::Job| {
         let payload = job.spec.payload.to_value();
         payload["at"].as_str().and_then(Timestamp::parse_rfc3339).unwrap_or_default()
@@ -90,40 +91,6 @@ pub async fn two_days_are_missed(stores: &Stores) -> Result<()> {
     Ok(())
 }
 
-/// While the previous instance runs, each policy does what it says.
-pub async fn instances_overlap(stores: &Stores) -> Result<()> {
-    let scene = Scene::new(stores).await?;
-    let stage = Stage::new(stores)?;
-    let [allow, skip, queue, replace] = ["allow", "skip", "queue_one", "replace"];
-    let allow = stage.create(every_minute(&json!({}), allow)).await?;
-    let skip = stage.create(every_minute(&json!({}), skip)).await?;
-    let queue = stage.create(every_minute(&json!({}), queue)).await?;
-    let replace = stage.create(every_minute(&json!({}), replace)).await?;
-    for _ in 0..3 {
-        stage.pass(MINUTE).await?;
-    }
-    assert_eq!(stage.told(&allow).await?, ["FIRED"; 3]);
-    let running = "SKIPPED previous_instance_running";
-    assert_eq!(stage.told(&skip).await?, ["FIRED", running, running]);
-    let blocked = "BLOCKED previous_instance_running";
-    assert_eq!(stage.told(&queue).await?, ["FIRED", blocked, "SKIPPED already_queued"]);
-    assert_eq!(stage.told(&replace).await?, ["FIRED"; 3]);
-    let jobs = stage.made(replace.tenant).await?;
-    let replaced = jobs.iter().filter(|job| job.spec.rule_id == Some(replace.id));
-    let states: Vec<_> = replaced.map(|job| job.standing.state().as_str()).collect();
-    assert_eq!(states, ["CANCELLED", "CANCELLED", "PENDING"]);
-    // When the first instance has ended, what waits is fired.
-    for job in scene.claim(20, stage.clock.now()).await? {
-        scene.settle(&job, success(), stage.clock.now()).await?;
-    }
-    stage.settle().await?;
-    assert_eq!(stage.told(&queue).await?[3], "FIRED");
-    let jobs = stage.made(queue.tenant).await?;
-    let last = jobs.iter().rfind(|job| job.spec.rule_id == Some(queue.id)).context("a job")?;
-    assert_eq!(times(std::slice::from_ref(last)), [at(2 * MINUTE)], "the occurrence that waited");
-    Ok(())
-}
-
 /// A missing field is an ERROR that names the field; a streak ends with the
 /// first evaluation that succeeds.
 pub async fn a_missing_field_is_told(stores: &Stores) -> Result<()> {
@@ -136,7 +103,7 @@ pub async fn a_missing_field_is_told(stores: &Stores) -> Result<()> {
         .await?;
     let mut told = Vec::new();
     for input in [r#"{"to":"a"}"#, r#"{"amount":11}"#, r#"{"amount":5}"#, r#"{"amount":11,"to":"a"}"#] {
-        let firings = stage.rules.trigger(&stage.caller, rule.id, Json::from_valid(input)).await?;
+        let firings = stage.rules.trigger(&stage.caller, rule.id, Json::from_valid(input), None).await?;
         let firing = firings.first().context("a firing")?;
         told.push((firing.outcome.as_str(), firing.detail.clone().unwrap_or_default()));
     }

@@ -20,7 +20,7 @@ pub async fn a_rule_comes_back(stores: &Stores) -> Result<()> {
     assert!(stores.rules.delete(scene.tenant.id, rule.id, at(1)).await?);
     assert!(!stores.rules.delete(scene.tenant.id, rule.id, at(1)).await?);
     assert_eq!(stores.rules.get(scene.tenant.id, rule.id).await?, None);
-    assert!(stores.rules.due(at(9_000), 9).await?.rules.is_empty(), "a deleted rule is never due");
+    assert!(stores.rules.due(at(9_000), 9, 0.0).await?.rules.is_empty(), "a deleted rule is never due");
     assert_eq!(stores.rules.put(&rule, None, &Actor::api()).await?, RulePut::Conflict);
     Ok(())
 }
@@ -100,12 +100,16 @@ pub async fn rules_become_due(stores: &Stores) -> Result<()> {
     let mut off = Draft::cron(scene.tenant.id, 5, "* * * * *").next(at(50)).0;
     off.enabled = false;
     stores.rules.put(&off, None, &Actor::api()).await?;
-    let due = stores.rules.due(at(99), 10).await?;
+    let due = stores.rules.due(at(99), 10, 0.5).await?;
     assert_eq!((due.rules.len(), due.next), (0, Some(at(100))));
-    let due = stores.rules.due(at(300), 2).await?;
+    let due = stores.rules.due(at(300), 2, 0.0).await?;
     let ids: Vec<_> = due.rules.iter().map(|rule| rule.id).collect();
     assert_eq!((ids, due.next), (vec![rule_id(2), rule_id(3)], Some(at(300))));
-    let due = stores.rules.due(at(300), 10).await?;
+    // Who begins elsewhere gets others.
+    let due = stores.rules.due(at(300), 2, 0.99).await?;
+    let ids: Vec<_> = due.rules.iter().map(|rule| rule.id).collect();
+    assert_eq!((ids, due.next), (vec![rule_id(3), rule_id(1)], Some(at(300))));
+    let due = stores.rules.due(at(300), 10, 0.9).await?;
     assert_eq!((due.rules.len(), due.next), (3, Some(at(900))));
     Ok(())
 }

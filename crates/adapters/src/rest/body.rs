@@ -62,6 +62,14 @@ impl<const MAX: usize> Body<MAX> {
     }
 
     /// The same for a request whose body may be left out.
+    pub(crate) fn read_partly_if_sent<T>(
+        &self,
+        read: impl FnOnce(Value<'_>, &mut Faults) -> Option<T>,
+    ) -> Result<(Option<T>, Faults), Problem> {
+        if self.0.trim_ascii().is_empty() { Ok((None, Faults::default())) } else { self.read_partly(read) }
+    }
+
+    /// The same for a request whose body may be left out.
     pub(crate) fn read_if_sent<T: Default>(
         &self,
         read: impl FnOnce(Value<'_>, &mut Faults) -> Option<T>,

@@ -130,11 +130,10 @@ parameters!(
 parameters!(
     /// Which firings.
     FiringParams,
-    [query(
-        "outcome",
-        "That came to this.",
-        text("^(FIRED|SKIPPED|BLOCKED|ERROR|SHADOW)$"),
-    )]
+    [
+        query("outcome", "That came to this.", text("^(FIRED|SKIPPED|BLOCKED|ERROR|SHADOW)$")),
+        query("tenant", "That were for this tenant.", text(SLUG)),
+    ]
 );
 
 fn number(most: u32, usual: u32) -> ObjectBuilder {

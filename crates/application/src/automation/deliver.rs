@@ -106,7 +106,11 @@ impl Automation {
             // The first one was pruned just now: what came of it is not known any more.
             _ => event.id,
         };
-        let firings = self.world.stores.rules.firings_of(rule.id, &Firing::event_key(first)).await?;
+        // What a rule does for many tenants comes later, and is not the sender's to see.
+        let firings = match rule.document.for_each_tenant {
+            Some(_) => Vec::new(),
+            None => self.world.stores.rules.firings_of(rule.id, &Firing::event_key(first)).await?,
+        };
         Ok(Delivered::Accepted { delivery_id, firings, repeated: true })
     }
 
@@ -239,12 +243,14 @@ impl Automation {
     }
 
     /// Starts a rule by hand: one with a manual trigger, or a cron rule out of
-    /// its turn. One that acts for many tenants begins to do so.
+    /// its turn. One that acts for many tenants begins to do so. The jobs belong
+    /// to the trace of `traceparent`.
     pub async fn trigger(
         &self,
         caller: &Caller,
         id: RuleId,
         input: Json,
+        traceparent: Option<String>,
     ) -> Result<Vec<Firing>, AutomationError> {
         let rule = self.steered(caller, id).await?;
         if !rule.enabled {
@@ -254,7 +260,7 @@ impl Automation {
             return Err(AutomationError::WrongTrigger("manual"));
         }
         let now = self.world.clock.now();
-        let occasion = self.by_hand(&rule, &input, now);
+        let occasion = Occasion { traceparent, ..self.by_hand(&rule, &input, now) };
         let mut fire = Fire { claim: FireClaim::Free, firings: Vec::new(), fan_outs: Vec::new() };
         if rule.document.for_each_tenant.is_some() {
             fire.fan_outs.push(self.fan_out_of(&rule, &occasion, Some(input)));

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use taskflow_domain::rule::reason;
 use taskflow_domain::tenant::Tenant;
-use taskflow_domain::{FanOutId, Firing, FiringOutcome, JobState, Json, Rule, TenantId, change};
+use taskflow_domain::{FanOutId, Firing, FiringOutcome, JobState, Json, QueueName, Rule, TenantId, change};
 
 use super::Automation;
 use super::judge::Occasion;
+use crate::jobs::JobWish;
 use crate::meter;
 use crate::ports::{FanOut, Fire, Fired, StoreError, StoreResult, Topic};
 
@@ -76,6 +77,12 @@ impl Automation {
         ids.dedup();
         let tenants = self.world.stores.tenants.get_many(&ids).await?;
         Ok(tenants.into_iter().map(|tenant| (tenant.id, tenant)).collect())
+    }
+
+    /// A queue that takes no new jobs and that one of these is meant for.
+    pub(super) fn draining(&self, wishes: &[JobWish]) -> Option<QueueName> {
+        let mut queues = wishes.iter().map(|wish| wish.queue.clone().unwrap_or_else(QueueName::fallback));
+        queues.find(|queue| self.world.drains.contains(queue))
     }
 
     /// The fan-out of a rule for an occasion.

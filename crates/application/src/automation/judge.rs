@@ -168,6 +168,11 @@ impl Automation {
                 let detail = format!("would make {} jobs: {}", kinds.len(), kinds.join(", "));
                 self.plain(rule, tenant.id, occasion, (FiringOutcome::Shadow, "", Some(detail)))
             }
+            Ok(wishes) if let Some(queue) = self.draining(&wishes) => {
+                let detail = format!("the queue {queue} is drained and takes no new jobs");
+                let why = (FiringOutcome::Blocked, reason::DRAINING, Some(detail));
+                self.plain(rule, tenant.id, occasion, why)
+            }
             Ok(wishes) => {
                 let mut new = self.plain(rule, tenant.id, occasion, (FiringOutcome::Fired, "", None));
                 new.jobs = wishes.into_iter().map(|wish| self.new_job(&new.firing, wish, occasion)).collect();

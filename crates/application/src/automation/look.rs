@@ -1,11 +1,13 @@
 //! Looking at rules and at what they came to.
 
-use taskflow_domain::{Firing, FiringId, Rule, RuleId, Scope, Timestamp};
+use std::collections::BTreeMap;
+
+use taskflow_domain::{Firing, FiringId, Rule, RuleId, Scope, TenantSlug, Timestamp};
 
 use super::{Automation, AutomationError};
 use crate::caller::Caller;
 use crate::jobs::Listed;
-use crate::ports::{EventFilter, FiringCount, FiringPage, RulePage};
+use crate::ports::{EventFilter, FiringCount, FiringPage, RulePage, StoreError};
 
 /// What a rule came to, all in all.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,17 +49,44 @@ impl Automation {
         Ok(Listed::cut(self.world.stores.rules.list(tenant, longer).await?, page.limit))
     }
 
-    /// A rule's firings, newest first.
+    /// A rule's firings, newest first; only those for `of`, if it is given.
     pub async fn firings(
         &self,
         caller: &Caller,
         id: RuleId,
+        of: Option<&TenantSlug>,
         page: FiringPage,
     ) -> Result<Listed<Firing>, AutomationError> {
         let rule = self.steered(caller, id).await?;
-        let longer = FiringPage { limit: page.limit + 1, ..page };
+        let tenant = match of {
+            Some(slug) => match self.world.stores.tenants.get(slug).await? {
+                Some(tenant) => Some(tenant.id),
+                None => return Ok(Listed { items: Vec::new(), more: false }),
+            },
+            None => None,
+        };
+        let longer = FiringPage { limit: page.limit + 1, tenant, ..page };
         let firings = self.world.stores.rules.firings(rule.tenant, id, longer).await?;
         Ok(Listed::cut(firings, page.limit))
+    }
+
+    /// Firings with the names of the tenants that they were for.
+    pub async fn named(&self, firings: Vec<Firing>) -> Result<Vec<(Firing, TenantSlug)>, AutomationError> {
+        let mut of: Vec<_> = firings.iter().map(|firing| firing.tenant).collect();
+        of.sort_unstable();
+        of.dedup();
+        let tenants = self.world.stores.tenants.get_many(&of).await?;
+        let slugs: BTreeMap<_, _> = tenants.into_iter().map(|tenant| (tenant.id, tenant.slug)).collect();
+        let name = |firing: Firing| match slugs.get(&firing.tenant) {
+            Some(slug) => Ok((firing, slug.clone())),
+            None => Err(StoreError::Corrupt {
+                table: "firing",
+                column: "tenant_id",
+                id: firing.id.to_string(),
+                detail: "there is no such tenant".to_owned(),
+            }),
+        };
+        Ok(firings.into_iter().map(name).collect::<Result<_, _>>()?)
     }
 
     /// One firing for the caller's tenant.

@@ -23,6 +23,7 @@ mod tick;
 mod trace;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex};
 
 use taskflow_domain::{RuleId, TenantId};
@@ -62,6 +63,8 @@ pub struct Automation {
     audit: Audit,
     /// Rules made ready to be evaluated.
     kept: Arc<Mutex<Kept>>,
+    /// Until when nobody looks at what waits, in microseconds.
+    look_again: Arc<AtomicI64>,
     /// Refused deliveries of each rule in this minute.
     rejects: Arc<Mutex<BTreeMap<RuleId, (i64, u32)>>>,
 }
@@ -75,6 +78,7 @@ impl Automation {
             world,
             tools,
             kept: Arc::default(),
+            look_again: Arc::default(),
             rejects: Arc::default(),
         }
     }

@@ -38,6 +38,8 @@ pub(super) struct State {
     /// How often a rule came to what, and why; an empty text is no reason.
     pub(super) firing_counts: BTreeMap<(RuleId, FiringOutcome, String), u64>,
     pub(super) fan_outs: BTreeMap<FanOutId, FanOutRow>,
+    /// Occurrences of rules that act for many, by rule and tenant.
+    pub(super) rule_waits: BTreeMap<(RuleId, TenantId), Timestamp>,
     pub(super) events: BTreeMap<EventId, InboundEvent>,
     /// What is to be dispatched, and until when it is kept from others.
     pub(super) outbox: BTreeMap<i64, (Pending, Timestamp)>,
@@ -66,6 +68,7 @@ impl Default for State {
             firings: BTreeMap::new(),
             firing_counts: BTreeMap::new(),
             fan_outs: BTreeMap::new(),
+            rule_waits: BTreeMap::new(),
             events: BTreeMap::new(),
             outbox: BTreeMap::new(),
             happenings: 0,

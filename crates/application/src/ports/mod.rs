@@ -8,6 +8,7 @@ mod audit;
 mod condition;
 mod events;
 mod explain;
+mod firing;
 mod jobs;
 mod keys;
 mod proof;
@@ -24,6 +25,7 @@ pub use audit::{AuditEntry, AuditFilter, AuditHead, AuditNote, AuditStore};
 pub use condition::{ConditionEngine, ConditionFault, EvaluationFault, Question, Scope, Wanted};
 pub use events::{Appended, EventFilter, EventStore, Happened, Pending};
 pub use explain::ExplainReader;
+pub use firing::{RuleTally, settle_firing};
 pub use jobs::{
     Claim, ClaimRequest, Committed, Discrepancies, Extended, Inserted, JobStore, NewJob, Promoted, Route,
 };
@@ -32,8 +34,8 @@ pub use proof::{Check, Proof};
 pub use queues::{QueueDepth, QueueStore};
 pub use reader::{JobFilter, JobReader, Page};
 pub use rules::{
-    Claim as FireClaim, DueRules, FanOut, Fire, Fired, FiringCount, FiringPage, NewFiring, Queued, RulePage,
-    RulePut, RuleStore, RuleTally, SealedSecret, settle_firing,
+    Claim as FireClaim, DUE_SPREAD, DueRules, FanOut, Fire, Fired, FiringCount, FiringPage, NewFiring,
+    Queued, RulePage, RulePut, RuleStore, SealedSecret, Wait, Waiting, Waits, due_offset,
 };
 pub use stats::{Bucket, LoopStatus, Recent, RunnerStatus, SeriesWish, Span, StatStore};
 pub use system::{Clock, Ids, Jitter, Topic, Wakeups};

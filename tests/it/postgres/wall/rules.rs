@@ -27,17 +27,17 @@ struct Owned {
 /// Every look of a tenant that owns nothing, and whether it was shown something.
 async fn looks(stage: &Stage, caller: &Caller, owned: &Owned) -> Result<Vec<(&'static str, bool)>> {
     let rules = &stage.rules;
-    let page = FiringPage { before: None, outcome: None, limit: 9 };
+    let page = FiringPage { limit: 9, ..FiringPage::default() };
     let insight = Insight::new(stage.world().clone());
     Ok(vec![
         ("rule", rules.get(caller, owned.rule).await.is_ok()),
         ("rules", !rules.list(caller, RulePage { after: None, limit: 9 }).await?.items.is_empty()),
-        ("firings", rules.firings(caller, owned.rule, page).await.is_ok()),
+        ("firings", rules.firings(caller, owned.rule, None, page).await.is_ok()),
         ("firing", rules.firing(caller, owned.firing).await.is_ok()),
         ("stats", rules.stats(caller, owned.rule).await.is_ok()),
         ("deliveries", rules.deliveries(caller, owned.rule, None, 9).await.is_ok()),
         ("simulate", rules.simulate(caller, owned.rule, None, None).await.is_ok()),
-        ("trigger", rules.trigger(caller, owned.rule, taskflow_domain::Json::null()).await.is_ok()),
+        ("trigger", rules.trigger(caller, owned.rule, taskflow_domain::Json::null(), None).await.is_ok()),
         ("disable", rules.disable(caller, owned.rule).await.is_ok()),
         ("trace", rules.trace(caller, owned.job).await.is_ok()),
         ("explain", insight.explain(caller, owned.job).await.is_ok()),
@@ -57,8 +57,9 @@ async fn rules_and_events_without_their_tenant_show_nothing() -> Result<()> {
         .await?;
     let delivery = Delivery { headers: Vec::new(), body: b"{}".to_vec(), traceparent: None };
     stage.rules.deliver("somebodys-hook", delivery).await?;
-    let page = FiringPage { before: None, outcome: None, limit: 9 };
-    let firing = stage.rules.firings(&stage.caller, rule.id, page).await?.items.pop().context("a firing")?;
+    let page = FiringPage { limit: 9, ..FiringPage::default() };
+    let firing =
+        stage.rules.firings(&stage.caller, rule.id, None, page).await?.items.pop().context("a firing")?;
     let owned = Owned { rule: rule.id, firing: firing.id, job: *firing.jobs.first().context("a job")? };
     let own = looks(&stage, &stage.caller, &owned).await?;
     for (name, shown) in &own {

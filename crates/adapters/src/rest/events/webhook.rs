@@ -61,7 +61,9 @@ pub(super) async fn deliver(
         Delivered::Challenge(challenge) => Ok(Answer(json!({ "challenge": challenge })).into_response()),
         Delivered::Accepted { delivery_id, firings, repeated } => {
             let status = if repeated { StatusCode::OK } else { StatusCode::ACCEPTED };
-            let firings = firings.iter().map(firing).collect();
+            let automation = state.rules()?.clone();
+            let firings = detached(async move { automation.named(firings).await }).await??;
+            let firings = firings.iter().map(|(fired, tenant)| firing(fired, tenant)).collect();
             Ok((status, Answer(wire::DeliveryAnswer { delivery_id, firings })).into_response())
         }
     }

@@ -1,8 +1,9 @@
 //! Looking at rules, at what they came to, and at when they come next.
 
 use axum::extract::State;
+use taskflow_application::automation::AutomationError;
 use taskflow_application::ports::{FiringPage, RulePage};
-use taskflow_domain::{FiringId, FiringOutcome, RuleId, Timestamp};
+use taskflow_domain::{FiringId, FiringOutcome, RuleId, TenantSlug, Timestamp};
 use taskflow_protocol as wire;
 
 use super::super::ApiState;
@@ -101,14 +102,20 @@ pub(super) async fn list_firings(
     let outcome = query.one("outcome", |text| {
         FiringOutcome::parse(text).ok_or("must be FIRED, SKIPPED, BLOCKED, ERROR or SHADOW")
     });
-    let list = List::new("firings", &(&caller.slug, id, outcome));
+    let of = query.one("tenant", TenantSlug::new);
+    let list = List::new("firings", &(&caller.slug, id, outcome, &of));
     let wanted = Wanted::<FiringId>::read(&mut query, &list);
     query.close()?;
-    let page = FiringPage { before: wanted.after, outcome, limit: wanted.limit };
+    let page = FiringPage { before: wanted.after, outcome, limit: wanted.limit, tenant: None };
     let automation = state.rules()?.clone();
-    let listed = detached(async move { automation.firings(&caller, id, page).await }).await??;
-    let next_cursor = listed.items.last().filter(|_| listed.more).map(|last| list.cursor(&last.id));
-    Ok(Answer(wire::FiringList { items: listed.items.iter().map(firing).collect(), next_cursor }))
+    let work = async move {
+        let listed = automation.firings(&caller, id, of.as_ref(), page).await?;
+        Ok::<_, AutomationError>((automation.named(listed.items).await?, listed.more))
+    };
+    let (listed, more) = detached(work).await??;
+    let next_cursor = listed.last().filter(|_| more).map(|(last, _)| list.cursor(&last.id));
+    let items = listed.iter().map(|(fired, tenant)| firing(fired, tenant)).collect();
+    Ok(Answer(wire::FiringList { items, next_cursor }))
 }
 
 /// Preview when a cron rule fires
