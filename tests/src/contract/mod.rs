@@ -76,7 +76,8 @@ macro_rules! contract_suite {
                 a_tenant_may_hold_its_jobs_back somebody_must_be_there the_fair_order_is_told
                 what_has_ended_is_past_all_gates a_queue_counts_its_gates
                 explain_and_claim_agree_whatever_is_set;
-            stats: figures_add_up figures_are_told_apart the_latest_minutes_are_told old_figures_go
+            stats: figures_add_up a_batch_may_hold_several_minutes
+                figures_are_told_apart the_latest_minutes_are_told old_figures_go
                 runners_tell_of_their_loops;
             tenants: the_default_tenant_is_there a_tenant_is_made_once settings_come_back
                 tenants_are_listed_in_pages a_suspended_tenant_submits_nothing a_stranger_sees_nothing ids_belong_to_their_tenant;
