@@ -218,7 +218,8 @@ pub struct ReportItem {
     pub code: Option<String>,
     /// The job's state afterwards, where an attempt ended.
     pub state: Option<JobState>,
-    /// Whether the worker should stop the job. Told by heartbeats.
+    /// Whether the worker should stop the job: somebody asked for its end, or the
+    /// attempt takes longer than its timeout. Told by heartbeats.
     #[schema(example = false)]
     pub cancel_requested: Option<bool>,
 }

@@ -231,6 +231,8 @@ impl JobRow {
             started_at: running.started_at,
             charged_us: running.charged_us,
             cancel: running.cancel.clone(),
+            timeout_ms: self.spec.timeout_ms,
+            until: running.lease_until,
         })
     }
 

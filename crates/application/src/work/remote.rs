@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use taskflow_domain::change::Verdict;
 use taskflow_domain::{
-    AttemptError, JobId, Json, Kind, LeaseToken, Progress, QueueName, TenantId, WorkerName,
+    AttemptError, JobId, Json, Kind, LeaseToken, Progress, QueueName, TenantId, Timestamp, WorkerName,
 };
 
 use super::{Ended, Settled, Work, until};
@@ -82,7 +82,8 @@ impl Work {
         let give_up = tokio::time::Instant::now() + Duration::from_millis(wish.wait_ms);
         loop {
             news.borrow_and_update();
-            let claim = self.claim_counted(&self.request(tenant, &wish)).await?;
+            let mut claim = self.claim_counted(&self.request(tenant, &wish)).await?;
+            self.bound_by_timeouts(&mut claim).await?;
             if !claim.jobs.is_empty() || tokio::time::Instant::now() >= give_up {
                 return Ok(claim);
             }
@@ -93,6 +94,24 @@ impl Work {
             let look_again = give_up.min(tokio::time::Instant::now() + Duration::from_secs(1));
             drop(tokio::time::timeout_at(look_again, news.changed()).await);
         }
+    }
+
+    /// Shortens the leases that were asked to last longer than their attempts may.
+    async fn bound_by_timeouts(&self, claim: &mut Claim) -> StoreResult<()> {
+        let mut longer = Vec::new();
+        for job in &mut claim.jobs {
+            let limit = job.lease.limit();
+            if job.expires_at > limit {
+                longer.push((job.lease.tenant, job.lease.job, job.lease.token));
+                job.expires_at = limit;
+                job.lease.until = Some(limit);
+            }
+        }
+        if !longer.is_empty() {
+            // The store knows the limit of each.
+            self.world.stores.jobs.extend(&longer, Timestamp::MAX).await?;
+        }
+        Ok(())
     }
 
     async fn make_known(&self, tenant: Option<TenantId>, wish: &RemoteClaim) -> StoreResult<()> {
@@ -124,7 +143,8 @@ impl Work {
         }
     }
 
-    /// Extends leases; each answer says whether the job is to be stopped.
+    /// Extends leases; each answer says whether the job is to be stopped, because
+    /// somebody asked for its end or because the attempt takes too long.
     pub async fn heartbeat(
         &self,
         caller: &Caller,
@@ -135,9 +155,10 @@ impl Work {
             return Ok(vec![Err(ItemError::StaleLease); leases.len()]);
         };
         let keys: Vec<_> = leases.iter().map(|lease| (tenant, lease.job, lease.token)).collect();
-        let extended = self.world.stores.jobs.extend(&keys, until(self.world.clock.now(), lease_ms)).await?;
+        let now = self.world.clock.now();
+        let extended = self.world.stores.jobs.extend(&keys, until(now, lease_ms)).await?;
         let answer = |extended| match extended {
-            Extended::Held { cancel } => Ok(cancel),
+            Extended::Held { cancel, timeout_at } => Ok(cancel || now >= timeout_at),
             Extended::Lost => Err(ItemError::StaleLease),
         };
         Ok(extended.into_iter().map(answer).collect())

@@ -203,7 +203,23 @@ fn lease(counters: Counters, cancel: bool, max_attempts: u16) -> Lease {
         started_at: NOW,
         charged_us: 10_000,
         cancel: cancel.then(request),
+        timeout_ms: 30_000,
+        until: None,
     }
+}
+
+#[test]
+fn silence_before_the_timeout_is_a_lost_worker() {
+    let mut lease = lease(Counters { attempt: 1, spent: 1, ..Counters::default() }, false, 3);
+    assert_eq!(lease.timeout_at(), NOW.plus_millis(30_000));
+    assert_eq!(lease.limit(), NOW.plus_millis(35_000));
+    assert_eq!(lease.unanswered(), Verdict::Lost, "its worker watches the timeout");
+    for (until_ms, verdict) in [(34_999, Verdict::Lost), (35_000, Verdict::TimedOut { after_ms: 30_000 })] {
+        lease.until = Some(NOW.plus_millis(until_ms));
+        assert_eq!(lease.unanswered(), verdict, "{until_ms}");
+    }
+    lease.timeout_ms = u64::MAX;
+    assert_eq!(lease.unanswered(), Verdict::Lost);
 }
 
 fn verdicts() -> Vec<(&'static str, Verdict)> {

@@ -115,7 +115,9 @@ fn settled(item: wire::ReportItem, settled: Settled) -> wire::ReportItem {
 /// Extend leases
 ///
 /// Answers for each lease whether it is still held, and whether the worker
-/// should stop the job.
+/// should stop the job: because somebody asked for its end, or because the
+/// attempt takes longer than its timeout. No lease outlasts the timeout by more
+/// than 5 seconds; then the attempt ends as TIMEOUT.
 #[utoipa::path(
     post,
     path = "/v1/worker/heartbeat",
