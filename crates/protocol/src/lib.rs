@@ -53,7 +53,7 @@ pub use rule::{
 };
 pub use time::Time;
 pub use work::{
-    ClaimAnswer, ClaimRequest, ClaimedJob, CompleteItem, CompleteRequest, FailItem, FailRequest,
+    ClaimAnswer, ClaimRequest, ClaimedJob, CompleteItem, CompleteRequest, FailItem, FailOutcome, FailRequest,
     HeartbeatItem, HeartbeatRequest, LeaseTerms, ProgressItem, ProgressRequest, ReportAnswer, ReportItem,
 };
 

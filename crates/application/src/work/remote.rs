@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use taskflow_domain::change::Verdict;
+use taskflow_domain::change::{Stop, Verdict};
 use taskflow_domain::{
-    AttemptError, JobId, Json, Kind, LeaseToken, Progress, QueueName, TenantId, Timestamp, WorkerName,
+    JobId, Json, Kind, Lease, LeaseToken, Progress, QueueName, TenantId, Timestamp, WorkerName,
 };
 
 use super::{Ended, Settled, Work, until};
@@ -41,17 +41,13 @@ pub struct RemoteLease {
     pub token: LeaseToken,
 }
 
-/// How an attempt of a worker on the network failed.
+/// How an attempt of a worker on the network ended without success.
 #[derive(Clone, Debug)]
 pub struct RemoteFailure {
     /// The lease.
     pub lease: RemoteLease,
-    /// Why; a snooze needs no reason.
-    pub error: AttemptError,
-    /// Whether a retry is pointless.
-    pub permanent: bool,
-    /// When it wants to be tried again, in milliseconds from now.
-    pub retry_after_ms: Option<u64>,
+    /// How.
+    pub stop: Stop,
 }
 
 /// Progress of an attempt of a worker on the network.
@@ -170,9 +166,7 @@ impl Work {
         caller: &Caller,
         items: Vec<(RemoteLease, Option<Json>)>,
     ) -> StoreResult<Vec<Result<Settled, ItemError>>> {
-        let verdicts =
-            items.into_iter().map(|(lease, result)| (lease, Verdict::Succeeded { result })).collect();
-        self.end_remote(caller, verdicts).await
+        self.end_remote(caller, items, |result, _, _| Verdict::Succeeded { result }).await
     }
 
     /// Ends attempts without success.
@@ -181,11 +175,8 @@ impl Work {
         caller: &Caller,
         items: Vec<RemoteFailure>,
     ) -> StoreResult<Vec<Result<Settled, ItemError>>> {
-        let verdict = |item: RemoteFailure| {
-            let RemoteFailure { lease, error, permanent, retry_after_ms } = item;
-            (lease, Verdict::Failed { error, result: None, permanent, retry_after_ms })
-        };
-        self.end_remote(caller, items.into_iter().map(verdict).collect()).await
+        let items = items.into_iter().map(|item| (item.lease, item.stop)).collect();
+        self.end_remote(caller, items, Stop::verdict).await
     }
 
     /// Notes progress.
@@ -203,10 +194,11 @@ impl Work {
         Ok(held.into_iter().map(|held| if held { Ok(()) } else { Err(ItemError::StaleLease) }).collect())
     }
 
-    async fn end_remote(
+    async fn end_remote<T: Send>(
         &self,
         caller: &Caller,
-        items: Vec<(RemoteLease, Verdict)>,
+        items: Vec<(RemoteLease, T)>,
+        verdict: impl Fn(T, &Lease, Timestamp) -> Verdict + Send,
     ) -> StoreResult<Vec<Result<Settled, ItemError>>> {
         let mut answers = vec![Err(ItemError::StaleLease); items.len()];
         let Some(tenant) = self.directory.find(caller).await? else { return Ok(answers) };
@@ -215,11 +207,11 @@ impl Work {
         let now = self.world.clock.now();
         let mut places = Vec::new();
         let mut ended = Vec::new();
-        for (at, ((named, verdict), lease)) in items.into_iter().zip(leases).enumerate() {
+        for (at, ((named, told), lease)) in items.into_iter().zip(leases).enumerate() {
             if let Some(lease) = lease.filter(|lease| lease.token == named.token) {
                 let took_us = now.micros_since(lease.started_at);
                 places.push(at);
-                ended.push(Ended { lease, verdict, took_us });
+                ended.push(Ended { verdict: verdict(told, &lease, now), lease, took_us });
             }
         }
         for (at, settled) in places.into_iter().zip(self.settle(&ended).await?) {

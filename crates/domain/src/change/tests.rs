@@ -363,3 +363,30 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_stop_means_what_the_worker_was_told() {
+    let error = AttemptError { kind: "x".into(), message: "y".into() };
+    let ended = |permanent| Stop::Ended { error: error.clone(), permanent, retry_after_ms: Some(7) };
+    let failed = |permanent| Verdict::Failed {
+        error: error.clone(),
+        result: None,
+        permanent,
+        retry_after_ms: Some(7),
+    };
+    let first = Counters { attempt: 1, spent: 1, ..Counters::default() };
+    let (plain, cancelled) = (lease(first, false, 3), lease(first, true, 3));
+    let (early, late) = (NOW, plain.timeout_at());
+    let timed_out = Verdict::TimedOut { after_ms: 30_000 };
+    assert_eq!(ended(false).verdict(&plain, early), failed(false));
+    assert_eq!(ended(false).verdict(&plain, late), timed_out);
+    assert_eq!(ended(true).verdict(&plain, late), failed(true));
+    assert_eq!(ended(false).verdict(&cancelled, late), Verdict::Cancelled);
+    assert_eq!(Stop::Told.verdict(&cancelled, early), Verdict::Cancelled);
+    assert_eq!(Stop::Told.verdict(&plain, late), timed_out);
+    assert!(matches!(Stop::Told.verdict(&plain, early), Verdict::Failed { permanent: false, .. }));
+    let said = Stop::Failed { error: error.clone(), permanent: false, retry_after_ms: Some(7) };
+    assert_eq!(said.verdict(&cancelled, late), failed(false));
+    assert_eq!(Stop::Interrupted.verdict(&cancelled, early), Verdict::Interrupted);
+    assert_eq!(Stop::Snoozed { for_ms: 3 }.verdict(&plain, late), Verdict::Snoozed { for_ms: 3 });
+}
