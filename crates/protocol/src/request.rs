@@ -169,9 +169,9 @@ pub struct EditRequest {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"queue": "mail", "state": ["DEAD"]}))]
 pub struct BulkFilter {
-    /// In one of these states.
+    /// In one of these states; in any that the action is for if not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_items = 9)]
+    #[schema(min_items = 1, max_items = 9)]
     pub state: Option<Vec<JobState>>,
     /// In this queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -180,6 +180,10 @@ async fn many_are_counted_first_and_then_changed() {
     let again = api.post("/v1/jobs/retry", json!({ "filter": {"state": ["CANCELLED"]} })).await.expect(200);
     assert_eq!(again, json!({ "matched": 2, "changed": 2, "dry_run": false }));
     assert_eq!(api.post("/v1/jobs/retry", json!({})).await.problem(422).1, ["#/filter"]);
+    for path in ["/v1/jobs/cancel", "/v1/jobs/retry"] {
+        let nothing = json!({ "filter": {"kind": "a", "state": []} });
+        assert_eq!(api.post(path, nothing).await.problem(422).1, ["#/filter/state"], "{path}");
+    }
 }
 
 #[tokio::test]
