@@ -123,7 +123,8 @@ async fn faults_of_reports_are_told_at_once() {
 #[tokio::test]
 async fn an_outcome_goes_with_its_fields() {
     let api = Api::new();
-    let lease = json!({ "job_id": "01970c2e-9f5c-7b1a-8a44-3f1f6c0f7d11", "lease_token": "00017c2e9f5c7b1a" });
+    let lease =
+        json!({ "job_id": "01970c2e-9f5c-7b1a-8a44-3f1f6c0f7d11", "lease_token": "00017c2e9f5c7b1a" });
     let error = json!({ "type": "smtp", "message": "full" });
     for (fields, pointers) in [
         (json!({}), vec!["#/items/0/error"]),
@@ -135,7 +136,10 @@ async fn an_outcome_goes_with_its_fields() {
             json!({ "outcome": "INTERRUPTED", "permanent": true, "retry_after_ms": 1 }),
             vec!["#/items/0/permanent", "#/items/0/retry_after_ms"],
         ),
-        (json!({ "outcome": "SNOOZED", "retry_after_ms": 31_622_400_001_u64 }), vec!["#/items/0/retry_after_ms"]),
+        (
+            json!({ "outcome": "SNOOZED", "retry_after_ms": 31_622_400_001_u64 }),
+            vec!["#/items/0/retry_after_ms"],
+        ),
     ] {
         let mut item = lease.clone();
         item.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());

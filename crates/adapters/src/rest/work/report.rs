@@ -211,8 +211,7 @@ fn stop(object: &mut Object<'_, '_, '_>) -> Option<Stop> {
         object.optional("error", attempt_error)
     };
     let permanent = object.optional("permanent", decode::boolean);
-    let retry_after_ms =
-        object.optional("retry_after_ms", decode::whole(0..=RetryPolicy::LONGEST_DELAY_MS));
+    let retry_after_ms = object.optional("retry_after_ms", decode::whole(0..=RetryPolicy::LONGEST_DELAY_MS));
     if !failed && error.is_some() {
         object.fault("error", "is for failures");
     }
@@ -260,9 +259,7 @@ pub(super) async fn fail_jobs(
     _: NoQuery,
     body: Body<MAX_BATCH_BODY>,
 ) -> Result<Answer<wire::ReportAnswer>, Problem> {
-    let one = |lease, object: &mut Object<'_, '_, '_>| {
-        Some(RemoteFailure { lease, stop: stop(object)? })
-    };
+    let one = |lease, object: &mut Object<'_, '_, '_>| Some(RemoteFailure { lease, stop: stop(object)? });
     let Report { told, entries, .. } = body.read(|value, faults| report(value, faults, one, |_| ()))?;
     let results = detached(async move { state.work.fail(&caller, told).await }).await?;
     answers(entries, results, settled)
