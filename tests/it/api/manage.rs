@@ -4,6 +4,9 @@ use axum::body::Body;
 use axum::http::Request;
 use serde_json::json;
 
+use taskflow_application::insight::Insight;
+use taskflow_application::ports::RunnerStatus;
+
 use super::Api;
 
 #[tokio::test]
@@ -62,6 +65,39 @@ async fn a_tenant_is_set() {
     assert!(full.headers.contains_key("retry-after"));
     let bad = json!({ "attributes": [], "weight": 0 });
     assert_eq!(api.put("/v1/admin/tenants/acme", bad).await.problem(422).1, ["#/attributes", "#/weight"]);
+}
+
+/// Every list has its limit and its cursor, and its pages together are the whole.
+#[tokio::test]
+async fn lists_are_paged_alike() {
+    let api = Api::new();
+    for name in ["c", "a", "b"] {
+        api.job(json!({ "kind": "k", "queue": name })).await;
+        let body = json!({ "worker_id": name, "kinds": ["other"] });
+        api.post("/v1/worker/claim", body).await.expect(200);
+        let (started_at, seen_at) = (api.world.clock.now(), api.world.clock.now());
+        let runner = RunnerStatus { name: name.to_owned(), started_at, seen_at, loops: Vec::new() };
+        api.world.stores.stats.tell(&runner).await.unwrap();
+    }
+    Insight::new(api.world.clone()).flush().await.unwrap();
+    for path in ["/v1/admin/queues?", "/v1/admin/workers?", "/v1/admin/runner?", "/v1/admin/stats?by=queue&"]
+    {
+        let whole = api.get(&format!("{path}limit=500")).await.expect(200);
+        assert_eq!(whole["items"].as_array().unwrap().len(), 3, "{path} {whole}");
+        assert_eq!(whole["next_cursor"], json!(null), "{path}");
+        let (mut items, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = api.get(&format!("{path}limit=2{cursor}")).await.expect(200);
+            items.extend(page["items"].as_array().unwrap().clone());
+            let Some(next) = page["next_cursor"].as_str() else { break };
+            cursor = format!("&cursor={next}");
+        }
+        assert_eq!(json!(items), whole["items"], "{path}");
+        for wrong in ["limit=501", "limit=0", "cursor=x"] {
+            let pointer = format!("#/{}", wrong.split('=').next().unwrap());
+            assert_eq!(api.get(&format!("{path}{wrong}")).await.problem(422).1, [pointer], "{path}{wrong}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -11,12 +11,13 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::body::{Body, MAX_BODY};
-use super::describe::{ListProblems, LookProblems, QueueParam, SetProblems};
+use super::describe::{ListProblems, LookProblems, PageParams, QueueParam, SetProblems};
 use super::extract::{Answer, Asker, NamePath, Operator, detached};
 use super::fault::{Faults, Path};
 use super::json::{Object, Value, decode};
+use super::page::{List, Wanted};
 use super::problem::Problem;
-use super::query::NoQuery;
+use super::query::{NoQuery, Query};
 use super::{ApiState, insight};
 
 /// A limit is at most this.
@@ -89,20 +90,24 @@ pub(super) fn name_of(NamePath(text): &NamePath) -> Result<QueueName, Problem> {
 
 /// List queues
 ///
-/// All of them, by name, with their settings and how full they are.
+/// By name, with their settings and how full they are.
 #[utoipa::path(
     get,
     path = "/v1/admin/queues",
     operation_id = "listQueues",
     tag = "queues",
     security(("key" = ["operator"])),
+    params(PageParams),
     responses((status = 200, description = "The queues.", body = wire::QueueList), ListProblems)
 )]
 async fn list_queues(
     State(state): State<ApiState>,
     _: Asker<Operator>,
-    _: NoQuery,
+    mut query: Query,
 ) -> Result<Answer<wire::QueueList>, Problem> {
+    let list = List::new("queues", &());
+    let wanted = Wanted::read(&mut query, &list);
+    query.close()?;
     let work = async move {
         let (queues, depths) = (state.queues.list().await?, state.queues.depths().await?);
         Ok::<_, Problem>((queues, depths, insight::recent(&state).await?, state.queues.now()))
@@ -110,8 +115,8 @@ async fn list_queues(
     let (queues, depths, recent, now) = detached(work).await??;
     let depths: BTreeMap<&QueueName, &QueueDepth> = depths.iter().map(|depth| (&depth.name, depth)).collect();
     let show = |found: &Queue| queue(found, depths.get(&found.name).copied(), recent.of(&found.name), now);
-    let items = queues.iter().map(show).collect();
-    Ok(Answer(wire::QueueList { items, next_cursor: None }))
+    let (page, next_cursor) = wanted.cut(&list, queues, |queue| queue.name.as_str());
+    Ok(Answer(wire::QueueList { items: page.iter().map(show).collect(), next_cursor }))
 }
 
 /// Look at a queue

@@ -1,6 +1,6 @@
 //! Looking at rules and at what they came to.
 
-use taskflow_domain::{Firing, FiringId, Rule, RuleId, Scope, Timestamp};
+use taskflow_domain::{EventId, Firing, FiringId, InboundEvent, Rule, RuleId, Scope, Timestamp};
 
 use super::{Automation, AutomationError};
 use crate::caller::Caller;
@@ -80,14 +80,16 @@ impl Automation {
         caller: &Caller,
         id: RuleId,
         since: Option<Timestamp>,
+        before: Option<EventId>,
         limit: u32,
-    ) -> Result<Vec<taskflow_domain::InboundEvent>, AutomationError> {
+    ) -> Result<Listed<InboundEvent>, AutomationError> {
         let rule = self.get(caller, id).await?;
         let taskflow_domain::rule::Trigger::Webhook(webhook) = &rule.document.trigger else {
             return Err(AutomationError::WrongTrigger("webhook"));
         };
-        let source = Some(taskflow_domain::InboundEvent::webhook_source(&webhook.key));
-        let filter = EventFilter { source, rejected: true, since, ..EventFilter::default() };
-        Ok(self.world.stores.events.recent(rule.tenant, &filter, limit).await?)
+        let source = Some(InboundEvent::webhook_source(&webhook.key));
+        let filter = EventFilter { source, rejected: true, since, before, ..EventFilter::default() };
+        let found = self.world.stores.events.recent(rule.tenant, &filter, limit + 1).await?;
+        Ok(Listed::cut(found, limit))
     }
 }
