@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::attempt::Attempt;
+use crate::attempt::{Attempt, AttemptError};
 use crate::change::Verdict;
 use crate::event::Actor;
 use crate::id::{CorrelationId, FiringId, JobId, LeaseToken, RuleId, TenantId};
@@ -321,9 +321,12 @@ pub struct Job {
     pub seq: u32,
     /// Its latest attempt, running or ended.
     pub last_attempt: Option<Attempt>,
+    /// Why its latest attempt that has ended did not succeed. It outlasts the start
+    /// of the next one.
+    pub last_error: Option<AttemptError>,
     /// How far it is.
     pub progress: Progress,
-    /// When it last changed.
+    /// When it last changed: the time of the last entry of its history.
     pub updated_at: Timestamp,
 }
 

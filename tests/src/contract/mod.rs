@@ -68,7 +68,8 @@ macro_rules! contract_suite {
             reader_list: no_filter_finds_all pages_are_stable many_jobs_in_the_order_of_the_ids
                 states_filter a_due_job_shows_as_pending each_filter_filters filters_combine;
             reader_history: an_absent_job_has_no_past a_fresh_job_has_no_attempts
-                the_history_is_the_domains the_past_comes_in_pages a_job_tells_when_it_changed;
+                the_history_is_the_domains the_past_comes_in_pages a_job_tells_when_it_changed
+                a_running_job_tells_when_it_changed the_last_error_outlasts_the_next_start;
             queues: settings_come_back queues_are_listed_by_name depths_follow_the_jobs
                 an_empty_queue_has_no_depth a_purge_deletes_one_state_of_a_queue
                 draining_queues_are_listed;

@@ -49,6 +49,7 @@ fn job(standing: Standing) -> Job {
         counters: Counters { attempt: 5, spent: 2, lost: 1, interrupted: 3, snoozed: 4 },
         seq: 9,
         last_attempt: None,
+        last_error: None,
         progress: crate::job::Progress::default(),
         updated_at: NOW,
     }
