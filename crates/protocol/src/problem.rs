@@ -55,4 +55,6 @@ pub enum ProblemPlace {
     Query,
     /// The headers.
     Header,
+    /// In the part of the path of that name.
+    Path,
 }

@@ -134,3 +134,22 @@ async fn a_request_has_a_name() {
     let reply = api.request(named("not harmless")).await;
     assert_eq!(reply.headers["x-request-id"].len(), 32);
 }
+
+/// PUT makes what does not exist, so a name that nothing can have is a fault of
+/// the request; a time that has passed is one too.
+#[tokio::test]
+async fn names_and_times_that_cannot_be() {
+    let api = Api::new();
+    let tenant = api.put("/v1/admin/tenants/ACME", json!({})).await;
+    assert_eq!(tenant.problem(422), ("invalid".to_owned(), vec!["#/slug".to_owned()]));
+    let queue = api.put("/v1/admin/queues/%C3%BC", json!({})).await;
+    assert_eq!(queue.problem(422), ("invalid".to_owned(), vec!["#/name".to_owned()]));
+    assert_eq!(queue.json()["errors"][0]["in"], "path", "{}", queue.text);
+    api.put("/v1/admin/queues/mail", json!({})).await.expect(200);
+    for past in ["2026-01-31T09:30:00Z", "2020-01-01T00:00:00Z"] {
+        let held = api.post("/v1/admin/queues/mail/pause", json!({ "until": past })).await;
+        assert_eq!(held.problem(422).1, ["#/until"], "{past}");
+        let key = json!({ "name": "k", "scopes": ["operator"], "expires_at": past });
+        assert_eq!(api.post("/v1/admin/api-keys", key).await.problem(422).1, ["#/expires_at"], "{past}");
+    }
+}

@@ -13,10 +13,10 @@ use utoipa_axum::routes;
 use super::body::{Body, MAX_BODY};
 use super::describe::{ListProblems, LookProblems, PageParams, QueueParam, SetProblems};
 use super::extract::{Answer, Asker, NamePath, Operator, detached};
-use super::fault::{Faults, Path};
+use super::fault::{Faults, Path, Place};
 use super::json::{Object, Value, decode};
 use super::page::{List, Wanted};
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 use super::query::{NoQuery, Query};
 use super::{ApiState, insight};
 
@@ -196,7 +196,9 @@ async fn put_queue(
     _: NoQuery,
     body: Body<MAX_BODY>,
 ) -> Result<Answer<wire::Queue>, Problem> {
-    let name = name_of(&name)?;
+    // What is made must have a name that one can have.
+    let name = QueueName::new(&name.0)
+        .map_err(|error| Problem::at(Code::Invalid, Place::Segment("name"), error.to_string()))?;
     let Wish { settings, paused } = body.read(wish)?;
     let work = async move {
         let put = state.queues.put(&caller, &name, settings, paused).await?;
@@ -211,11 +213,11 @@ struct Hold {
     until: Option<Timestamp>,
 }
 
-fn hold(value: Value<'_>, faults: &mut Faults) -> Option<Hold> {
+fn hold(value: Value<'_>, faults: &mut Faults, now: Timestamp) -> Option<Hold> {
     let mut object = Object::open(value, &Path::ROOT, faults)?;
     let hold = Hold {
         reason: object.optional("reason", decode::text_of(MAX_REASON)),
-        until: object.optional("until", decode::time),
+        until: object.optional("until", decode::time_after(now)),
     };
     object.close();
     Some(hold)
@@ -242,7 +244,8 @@ async fn pause_queue(
     body: Body<MAX_BODY>,
 ) -> Result<Answer<wire::Queue>, Problem> {
     let name = name_of(&name)?;
-    let hold = body.read_if_sent(hold)?;
+    let now = state.queues.now();
+    let hold = body.read_if_sent(|value, faults| hold(value, faults, now))?;
     let work = async move {
         let paused = state.queues.pause(&caller, &name, hold.reason, hold.until).await?;
         let paused = paused.ok_or_else(|| Problem::not_found("queue"))?;

@@ -185,6 +185,20 @@ pub(crate) mod decode {
         time
     }
 
+    /// A point in time that has not come.
+    pub(crate) fn time_after<'a>(
+        now: Timestamp,
+    ) -> impl FnOnce(Value<'a>, &Path<'_>, &mut Faults) -> Option<Timestamp> {
+        move |value, path, faults| {
+            let time = time(value, path, faults)?;
+            if time <= now {
+                faults.at(path, format!("must lie in the future; it is {now}"));
+                return None;
+            }
+            Some(time)
+        }
+    }
+
     /// A UUID in its usual form.
     pub(crate) fn uuid(value: Value<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<Uuid> {
         let text = text(value, path, faults)?;
