@@ -148,6 +148,21 @@ pub(crate) mod decode {
     pub(crate) fn whole<'a>(
         range: RangeInclusive<u64>,
     ) -> impl FnOnce(Value<'a>, &Path<'_>, &mut Faults) -> Option<u64> {
+        whole_in(range.clone(), range)
+    }
+
+    /// A whole number whose range is judged later, together with what else is wrong
+    /// with it; what is no such number at all is told that range here.
+    pub(crate) fn whole_of<'a>(
+        range: RangeInclusive<u64>,
+    ) -> impl FnOnce(Value<'a>, &Path<'_>, &mut Faults) -> Option<u64> {
+        whole_in(0..=u64::MAX, range)
+    }
+
+    fn whole_in<'a>(
+        taken: RangeInclusive<u64>,
+        told: RangeInclusive<u64>,
+    ) -> impl FnOnce(Value<'a>, &Path<'_>, &mut Faults) -> Option<u64> {
         move |value, path, faults| {
             let number = match value.shape() {
                 Shape::Number(number) => number,
@@ -158,9 +173,9 @@ pub(crate) mod decode {
                 let exact = float.fract() == 0.0 && (0.0..9_007_199_254_740_992.0).contains(&float);
                 exact.then_some(float as u64)
             });
-            let met = met.filter(|met| range.contains(met));
+            let met = met.filter(|met| taken.contains(met));
             if met.is_none() {
-                let (from, to) = (range.start(), range.end());
+                let (from, to) = (told.start(), told.end());
                 faults.at(path, format!("must be a whole number from {from} to {to}"));
             }
             met
