@@ -46,6 +46,7 @@ pub use page::{
 pub use problem::{Problem, ProblemError, ProblemPlace};
 pub use request::{
     BatchJob, BatchRequest, BulkAnswer, BulkFilter, BulkRequest, CancelRequest, EditRequest, JobRequest,
+    ReasonRequest,
 };
 pub use rule::{
     CronDialect, DstAnswer, DstGap, DstOverlap, MisfireChoice, MisfireRule, OverlapPolicy, RuleAction,

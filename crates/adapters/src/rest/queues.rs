@@ -14,6 +14,7 @@ use super::body::{Body, MAX_BODY};
 use super::describe::{ListProblems, LookProblems, PageParams, QueueParam, SetProblems};
 use super::extract::{Answer, Asker, NamePath, Operator, detached};
 use super::fault::{Faults, Path, Place};
+use super::jobs::Why;
 use super::json::{Object, Value, decode};
 use super::page::{List, Wanted};
 use super::problem::{Code, Problem};
@@ -256,7 +257,7 @@ async fn pause_queue(
 
 /// Let a queue go on
 ///
-/// Ends a hold, and a drain.
+/// Ends a hold, and a drain. The body may be left out.
 #[utoipa::path(
     post,
     path = "/v1/admin/queues/{name}/resume",
@@ -264,6 +265,7 @@ async fn pause_queue(
     tag = "queues",
     security(("key" = ["operator"])),
     params(QueueParam),
+    request_body = Option<wire::ReasonRequest>,
     responses((status = 200, description = "The queue.", body = wire::Queue), SetProblems)
 )]
 async fn resume_queue(
@@ -274,7 +276,7 @@ async fn resume_queue(
     body: Body<MAX_BODY>,
 ) -> Result<Answer<wire::Queue>, Problem> {
     let name = name_of(&name)?;
-    body.read_if_sent(|value, faults| Object::open(value, &Path::ROOT, faults).map(Object::close))?;
+    let caller = body.read_if_sent(Why::read)?.of(caller);
     let work = async move {
         let resumed = state.queues.resume(&caller, &name).await?;
         let resumed = resumed.ok_or_else(|| Problem::not_found("queue"))?;

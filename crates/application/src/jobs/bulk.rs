@@ -68,7 +68,7 @@ impl BulkAction {
         let actor = caller.actor.clone();
         match self {
             // A job that has moved on since it was found is not meant any more.
-            Self::Cancel => change::cancel(job, actor, None, now).ok().flatten(),
+            Self::Cancel => change::cancel(job, actor, caller.reason.as_deref(), now).ok().flatten(),
             Self::Retry => change::redrive(job, actor, now).ok(),
         }
     }

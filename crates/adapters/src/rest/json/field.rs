@@ -66,7 +66,12 @@ impl<'a, 'p, 'f> Object<'a, 'p, 'f> {
         for (key, _) in &self.members {
             // A doubled key is told by `check`; its second occurrence is known.
             if !self.known.iter().any(|known| known == key) {
-                let detail = format!("unknown field; known are {}", self.known.join(", "));
+                let detail = match self.known.as_slice() {
+                    [] => "unknown field; this body has none, and a reason goes into the header \
+                           Taskflow-Reason"
+                        .to_owned(),
+                    known => format!("unknown field; known are {}", known.join(", ")),
+                };
                 self.faults.at(&self.path.key(key), detail);
             }
         }
