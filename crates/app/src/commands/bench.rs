@@ -13,14 +13,15 @@ const MAX_TEXT: i64 = 262_144 - 11;
 
 /// Its part of the command line.
 pub(crate) fn command() -> Command {
-    let within = |name: &'static str, range: RangeInclusive<i64>, default, help: &'static str| {
-        Arg::new(name)
-            .long(name)
-            .value_name("N")
-            .default_value::<&'static str>(default)
-            .value_parser(value_parser!(u32).range(range))
-            .help(help)
-    };
+    let within =
+        |name: &'static str, range: RangeInclusive<i64>, default: &'static str, help: &'static str| {
+            Arg::new(name)
+                .long(name)
+                .value_name("N")
+                .default_value(default)
+                .value_parser(value_parser!(u32).range(range))
+                .help(help)
+        };
     let number = |name, default, help| within(name, 1..=100_000_000, default, help);
     Command::new("bench")
         .about("Measures the engine on this database, in a schema of its own")
