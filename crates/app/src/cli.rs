@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use crate::config::{Layers, Need, flags, given};
+use crate::config::{Layers, Need, flags, given, hidden};
 
 /// The whole command line.
 pub(crate) fn command() -> Command {
@@ -27,6 +27,7 @@ pub(crate) fn command() -> Command {
                 .global(true),
         )
         .args(flags())
+        .after_long_help(hidden())
         .subcommand(Command::new("up").about("Runs everything in one process: API, worker and scheduler"))
         .subcommand(Command::new("api").about("Runs the API alone; needs PostgreSQL"))
         .subcommand(Command::new("worker").about("Runs worker and scheduler alone; needs PostgreSQL"))

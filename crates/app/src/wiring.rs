@@ -58,6 +58,22 @@ impl Engine {
             Database::Postgres(store) => PgWakeups::start(store, stop.clone()),
             Database::Sqlite(_) => Arc::new(LocalWakeups::default()),
         };
+        Ok(Self::of(database, clock, wakeups, ids, vault))
+    }
+
+    /// The ports over a database that is only looked at.
+    pub(crate) fn looking(database: Database) -> Self {
+        let (clock, wakeups) = (SystemClock::new(), Arc::new(LocalWakeups::default()));
+        Self::of(database, clock, wakeups, Arc::new(SystemIds::new()), None)
+    }
+
+    fn of(
+        database: Database,
+        clock: SystemClock,
+        wakeups: Arc<dyn Wakeups>,
+        ids: Arc<SystemIds>,
+        vault: Option<Arc<dyn Vault>>,
+    ) -> Self {
         let world = World {
             stores: database.stores(),
             clock: Arc::new(clock.clone()),
@@ -68,7 +84,7 @@ impl Engine {
             drains: Drains::default(),
             vault,
         };
-        Ok(Self { world, clock, database })
+        Self { world, clock, database }
     }
 
     /// Where this process's worker gets its jobs.

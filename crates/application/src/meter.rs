@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{PoisonError, RwLock};
 
 use metrics::{SharedString, counter, histogram};
-use taskflow_domain::{JobState, Lease, Outcome, QueueName, Timestamp};
+use taskflow_domain::{Decision, Job, JobChange, JobState, Lease, Outcome, QueueName, Timestamp};
 
-use crate::tally::{Subject, Tally};
+use crate::ports::Committed;
+use crate::tally::{Subject, Tally, minute_of};
 
 /// Jobs accepted, by `queue`.
 pub const JOBS_CREATED: &str = "taskflow_jobs_created_total";
@@ -33,7 +34,8 @@ pub const DISCREPANCIES: &str = "taskflow_discrepancies_total";
 /// Jobs that one transaction of concurrent submits held.
 pub const SUBMIT_BATCH: &str = "taskflow_submit_batch_jobs";
 
-/// Subjects of statistics that were not counted because there were too many at once.
+/// Subjects of statistics that were not counted because there were too many at
+/// once, or because the database refused them.
 pub const STATS_DROPPED: &str = "taskflow_stats_dropped_total";
 
 /// So many queues have a label of their own; the others share one. Whoever may
@@ -121,6 +123,22 @@ pub(crate) fn finished(tally: &Tally, ends: &[Finished<'_>]) {
         }
     }
     tally.ended(ends.iter().map(|end| (end.lease, end.at, end.took_us, end.then)));
+}
+
+/// Counts the jobs that these changes ended while they did not run: no attempt ends
+/// with them, and [`finished`] hears only of attempts.
+pub(crate) fn cancelled(tally: &Tally, jobs: &[&Job], changes: &[JobChange], committed: &[Committed]) {
+    let ended = |change: &JobChange| match &change.decision {
+        Decision::Move(standing) => change.attempt.is_none() && standing.state() == JobState::Cancelled,
+        Decision::RequestCancel(_) | Decision::Keep => false,
+    };
+    for ((job, change), done) in jobs.iter().zip(changes).zip(committed) {
+        if *done == Committed::Done && ended(change) {
+            let label = queue_label(&job.spec.queue);
+            counter!(JOBS_FINISHED, "queue" => label, "state" => JobState::Cancelled.as_str()).increment(1);
+            tally.cancelled(Subject { minute: minute_of(change.at), ..Subject::of(&job.spec) });
+        }
+    }
 }
 
 /// Firings of rules, by `outcome` and `reason`.

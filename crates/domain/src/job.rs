@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::attempt::Attempt;
+use crate::attempt::{Attempt, AttemptError};
+use crate::change::Verdict;
 use crate::event::Actor;
 use crate::id::{CorrelationId, FiringId, JobId, LeaseToken, RuleId, TenantId};
 use crate::name::{Kind, QueueName, TenantSlug, WorkerName};
@@ -320,9 +321,12 @@ pub struct Job {
     pub seq: u32,
     /// Its latest attempt, running or ended.
     pub last_attempt: Option<Attempt>,
+    /// Why its latest attempt that has ended did not succeed. It outlasts the start
+    /// of the next one.
+    pub last_error: Option<AttemptError>,
     /// How far it is.
     pub progress: Progress,
-    /// When it last changed.
+    /// When it last changed: the time of the last entry of its history.
     pub updated_at: Timestamp,
 }
 
@@ -353,6 +357,43 @@ pub struct Lease {
     pub charged_us: i64,
     /// Whether somebody asked for its end.
     pub cancel: Option<CancelRequest>,
+    /// How long the attempt may take, in milliseconds.
+    pub timeout_ms: u64,
+    /// When it ends unless it is extended; `None` where the lease of the worker
+    /// itself covers it.
+    pub until: Option<Timestamp>,
+}
+
+impl Lease {
+    /// How long the worker has, after the timeout, to stop and say how it ended.
+    pub const TIMEOUT_GRACE_MS: u64 = 5_000;
+
+    /// When the attempt has taken too long.
+    pub fn timeout_at(&self) -> Timestamp {
+        later(self.started_at, self.timeout_ms)
+    }
+
+    /// Until when a lease with an end of its own can last at most. A worker that
+    /// goes on for ever cannot keep its job for ever.
+    pub fn limit(&self) -> Timestamp {
+        later(self.started_at, self.timeout_ms.saturating_add(Self::TIMEOUT_GRACE_MS))
+    }
+
+    /// What to say of the attempt when the lease has ended without a word of its
+    /// worker. If the timeout ended the lease, the attempt took too long. If
+    /// silence did, the worker is lost; so it is wherever the worker's own lease
+    /// counts, because such a worker watches the timeout itself.
+    pub fn unanswered(&self) -> Verdict {
+        if self.until.is_some_and(|until| until >= self.limit()) {
+            Verdict::TimedOut { after_ms: self.timeout_ms }
+        } else {
+            Verdict::Lost
+        }
+    }
+}
+
+fn later(at: Timestamp, ms: u64) -> Timestamp {
+    at.plus_millis(i64::try_from(ms).unwrap_or(i64::MAX))
 }
 
 /// A job handed to a worker.

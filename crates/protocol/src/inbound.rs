@@ -47,6 +47,9 @@ pub struct InboundEvent {
 pub struct DeliveryList {
     /// The deliveries.
     pub items: Vec<InboundEvent>,
+    /// Where the next page begins; null on the last one.
+    #[schema(example = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")]
+    pub next_cursor: Option<String>,
 }
 
 /// A `CloudEvent` in its JSON form. Extension attributes may stand beside these.

@@ -23,6 +23,7 @@ mod rules;
 mod schedulers;
 mod surface;
 mod target;
+mod tools;
 mod traces;
 
 /// Writes a test for each database.

@@ -55,6 +55,7 @@ macro_rules! contract_suite {
             edit: a_standing_job_is_edited an_edit_changes_the_order
                 a_running_job_keeps_running_when_edited an_edit_of_a_lost_lease_is_refused;
             leases: leases_are_as_they_were_claimed a_lease_expires_unless_extended
+                a_lease_ends_with_its_timeout
                 an_expired_lease_can_be_settled an_extended_lease_is_not_taken_back
                 only_a_held_lease_is_extended
                 a_lease_ends_with_its_workers progress_is_kept progress_needs_the_lease
@@ -67,7 +68,8 @@ macro_rules! contract_suite {
             reader_list: no_filter_finds_all pages_are_stable many_jobs_in_the_order_of_the_ids
                 states_filter a_due_job_shows_as_pending each_filter_filters filters_combine;
             reader_history: an_absent_job_has_no_past a_fresh_job_has_no_attempts
-                the_history_is_the_domains the_past_comes_in_pages a_job_tells_when_it_changed;
+                the_history_is_the_domains the_past_comes_in_pages a_job_tells_when_it_changed
+                a_running_job_tells_when_it_changed the_last_error_outlasts_the_next_start;
             queues: settings_come_back queues_are_listed_by_name depths_follow_the_jobs
                 an_empty_queue_has_no_depth a_purge_deletes_one_state_of_a_queue
                 draining_queues_are_listed;
@@ -76,7 +78,8 @@ macro_rules! contract_suite {
                 a_tenant_may_hold_its_jobs_back somebody_must_be_there the_fair_order_is_told
                 what_has_ended_is_past_all_gates a_queue_counts_its_gates
                 explain_and_claim_agree_whatever_is_set;
-            stats: figures_add_up figures_are_told_apart the_latest_minutes_are_told old_figures_go
+            stats: figures_add_up a_batch_may_hold_several_minutes
+                figures_are_told_apart the_latest_minutes_are_told old_figures_go
                 runners_tell_of_their_loops;
             tenants: the_default_tenant_is_there a_tenant_is_made_once settings_come_back
                 tenants_are_listed_in_pages a_suspended_tenant_submits_nothing a_stranger_sees_nothing ids_belong_to_their_tenant;

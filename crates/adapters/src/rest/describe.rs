@@ -155,7 +155,6 @@ parameters!(
     DeliveryParams,
     [
         query("since", "Received at this time or later.", formatted("date-time")),
-        query("limit", "How many at most.", number(500, 50)),
     ]
 );
 

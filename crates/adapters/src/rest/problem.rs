@@ -211,6 +211,7 @@ impl Problem {
                 Place::Body(pointer) => (wire::ProblemPlace::Body, pointer.clone()),
                 Place::Query(name) => (wire::ProblemPlace::Query, Path::ROOT.key(name).pointer()),
                 Place::Header(name) => (wire::ProblemPlace::Header, Path::ROOT.key(name).pointer()),
+                Place::Segment(name) => (wire::ProblemPlace::Path, Path::ROOT.key(name).pointer()),
             };
             wire::ProblemError { detail: fault.detail.clone(), pointer, place }
         });

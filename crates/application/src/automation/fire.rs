@@ -11,6 +11,7 @@ use super::judge::Occasion;
 use crate::jobs::JobWish;
 use crate::meter;
 use crate::ports::{FanOut, Fire, Fired, StoreError, StoreResult, Topic};
+use crate::tally::Subject;
 
 /// The same without what the store refused.
 fn refused(mut fire: Fire) -> Fire {
@@ -33,11 +34,16 @@ impl Automation {
         let jobs: Vec<_> = fires.iter().flat_map(|fire| &fire.firings).flat_map(|new| &new.jobs).collect();
         let due = jobs.iter().any(|job| job.standing.state() == JobState::Pending);
         let later = jobs.iter().any(|job| job.standing.state() == JobState::Scheduled);
+        let made: BTreeMap<_, _> = jobs.iter().map(|job| (job.spec.id, Subject::of(&job.spec))).collect();
         let fan_outs = fires.iter().any(|fire| !fire.fan_outs.is_empty());
         let fired = self.fire(fires).await?;
         for firing in fired.iter().flat_map(firings) {
             meter::fired(firing);
         }
+        // What a known idempotency key brought back is not among those that were to be made.
+        let created = || fired.iter().flat_map(firings).flat_map(|firing| &firing.jobs);
+        let created = || created().filter_map(|job| made.get(job));
+        meter::created(&self.world.tally, created);
         let made = fired.iter().flat_map(firings).any(|firing| firing.outcome == FiringOutcome::Fired);
         if made && due {
             self.world.wakeups.nudge(Topic::Work);
@@ -114,9 +120,11 @@ impl Automation {
         let actor = taskflow_domain::Actor::from_stored(format!("rule:{}", rule.id));
         let found = self.world.stores.reader.get_many(tenant, jobs, now).await?;
         let cancel = |job| change::cancel(job, actor.clone(), Some("replaced by the next occurrence"), now);
-        let changes: Vec<_> = found.iter().filter_map(|job| cancel(job).ok().flatten()).collect();
+        let (jobs, changes): (Vec<_>, Vec<_>) =
+            found.iter().filter_map(|job| Some((job, cancel(job).ok().flatten()?))).unzip();
         if !changes.is_empty() {
-            self.world.stores.jobs.commit(&changes).await?;
+            let committed = self.world.stores.jobs.commit(&changes).await?;
+            meter::cancelled(&self.world.tally, &jobs, &changes, &committed);
             self.world.wakeups.nudge(Topic::Cancel);
         }
         Ok(())

@@ -348,7 +348,10 @@ fn wish(action: &Action, rendered: &Value, index: usize) -> Result<JobWish, Temp
     }
     wish.payload = Json::from(rendered.get("payload").unwrap_or(&Value::Null));
     wish.labels = labels(rendered.get("labels")).map_err(|key| {
-        fault("labels", format!("the label {key} must render to a text of at most 255 characters"))
+        fault(
+            "labels",
+            format!("the label {key} must render to a text of at most 255 characters without U+0000"),
+        )
     })?;
     wish.target = target(rendered).map_err(|message| fault("target", message))?;
     wish.retry_policy = action.retry_policy.unwrap_or_default();
@@ -388,7 +391,8 @@ fn labels(rendered: Option<&Value>) -> Result<Labels, String> {
             Value::Number(_) | Value::Bool(_) => value.to_string(),
             _ => return Err(key.clone()),
         };
-        if value.chars().count() > 255 {
+        // A label is looked up by its text, and PostgreSQL keeps none with U+0000.
+        if value.chars().count() > 255 || value.contains('\0') {
             return Err(key.clone());
         }
         labels.insert(key.clone(), value);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use taskflow_domain::{Firing, FiringId, Rule, RuleId, Scope, TenantSlug, Timestamp};
+use taskflow_domain::{EventId, Firing, FiringId, InboundEvent, Rule, RuleId, Scope, TenantSlug, Timestamp};
 
 use super::{Automation, AutomationError};
 use crate::caller::Caller;
@@ -109,14 +109,16 @@ impl Automation {
         caller: &Caller,
         id: RuleId,
         since: Option<Timestamp>,
+        before: Option<EventId>,
         limit: u32,
-    ) -> Result<Vec<taskflow_domain::InboundEvent>, AutomationError> {
+    ) -> Result<Listed<InboundEvent>, AutomationError> {
         let rule = self.get(caller, id).await?;
         let taskflow_domain::rule::Trigger::Webhook(webhook) = &rule.document.trigger else {
             return Err(AutomationError::WrongTrigger("webhook"));
         };
-        let source = Some(taskflow_domain::InboundEvent::webhook_source(&webhook.key));
-        let filter = EventFilter { source, rejected: true, since, ..EventFilter::default() };
-        Ok(self.world.stores.events.recent(rule.tenant, &filter, limit).await?)
+        let source = Some(InboundEvent::webhook_source(&webhook.key));
+        let filter = EventFilter { source, rejected: true, since, before, ..EventFilter::default() };
+        let found = self.world.stores.events.recent(rule.tenant, &filter, limit + 1).await?;
+        Ok(Listed::cut(found, limit))
     }
 }

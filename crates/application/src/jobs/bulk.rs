@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Jobs, JobsError};
 use crate::caller::Caller;
+use crate::meter;
 use crate::ports::{AuditNote, Committed, JobFilter, Page};
 
 /// Jobs of one transaction: few enough that nobody waits for it.
@@ -67,7 +68,7 @@ impl BulkAction {
         let actor = caller.actor.clone();
         match self {
             // A job that has moved on since it was found is not meant any more.
-            Self::Cancel => change::cancel(job, actor, None, now).ok().flatten(),
+            Self::Cancel => change::cancel(job, actor, caller.reason.as_deref(), now).ok().flatten(),
             Self::Retry => change::redrive(job, actor, now).ok(),
         }
     }
@@ -113,8 +114,10 @@ impl Jobs {
             };
             page.before = Some(last.spec.id);
             outcome.matched += jobs.len() as u64;
-            let changes: Vec<_> = jobs.iter().filter_map(|job| action.decide(job, caller, now)).collect();
+            let (met, changes): (Vec<_>, Vec<_>) =
+                jobs.iter().filter_map(|job| Some((job, action.decide(job, caller, now)?))).unzip();
             let committed = self.world.stores.jobs.commit(&changes).await?;
+            meter::cancelled(&self.world.tally, &met, &changes, &committed);
             outcome.changed += committed.iter().filter(|result| **result == Committed::Done).count() as u64;
             self.announce_changes(&changes);
         }

@@ -6,6 +6,7 @@ use taskflow_domain::{Decision, Job, JobChange, JobId, JobState, Refusal, Standi
 
 use super::{Jobs, JobsError};
 use crate::caller::Caller;
+use crate::meter;
 use crate::ports::{AuditNote, Committed, Topic};
 
 /// How often a change is tried again when the job moved on in the meantime.
@@ -65,7 +66,9 @@ impl Jobs {
             let Some(change) = decide(&job, now)? else { return Ok(job) };
             let told = (Some(told(&job, None)), Some(told(&job, Some(&change))));
             let note = AuditNote::of(caller, now, Some(&caller.slug), action, format!("job:{id}"), told);
-            if self.world.stores.jobs.commit_noted(&change, note).await? == Committed::Done {
+            let committed = self.world.stores.jobs.commit_noted(&change, note).await?;
+            meter::cancelled(&self.world.tally, &[&job], std::slice::from_ref(&change), &[committed]);
+            if committed == Committed::Done {
                 self.announce_changes(std::slice::from_ref(&change));
                 return reader.get(tenant, id, now).await?.ok_or(JobsError::NotFound);
             }

@@ -185,6 +185,7 @@ fn fresh(new: &NewJob, caller: &Caller) -> Job {
         counters: Counters::default(),
         seq: 1,
         last_attempt: None,
+        last_error: None,
         progress: Progress::default(),
         updated_at: new.spec.created_at,
         spec: new.spec.clone(),

@@ -234,12 +234,16 @@ impl JobRow {
             started_at: running.started_at,
             charged_us: running.charged_us,
             cancel: running.cancel.clone(),
+            timeout_ms: self.spec.timeout_ms,
+            until: running.lease_until,
         })
     }
 
     /// As it is shown at `now`.
     pub(super) fn show(&self, slug: &TenantSlug, now: Timestamp) -> Job {
         let told_at = self.progress.as_ref().map_or(self.since, |(_, at)| *at);
+        let last_end = self.attempts.last().and_then(|numbered| numbered.attempt.end.as_ref());
+        let noted_at = self.recorded.last().map_or(self.since, |event| event.at);
         Job {
             spec: self.spec.clone(),
             slug: slug.clone(),
@@ -248,7 +252,8 @@ impl JobRow {
             seq: self.seq,
             last_attempt: self.all_attempts().pop().map(|numbered| numbered.attempt),
             progress: self.progress.as_ref().map(|(progress, _)| progress.clone()).unwrap_or_default(),
-            updated_at: self.since.max(told_at),
+            last_error: last_end.and_then(|end| end.error.clone()),
+            updated_at: self.since.max(told_at).max(noted_at),
         }
     }
 }

@@ -85,10 +85,12 @@ pub enum Committed {
 /// Whether a lease was extended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extended {
-    /// It was; and whether the worker should stop the job.
+    /// It was; and what tells whether the worker should stop the job.
     Held {
         /// Somebody asked for the job's end.
         cancel: bool,
+        /// When the attempt has taken too long: [`Lease::timeout_at`].
+        timeout_at: Timestamp,
     },
     /// The token is not, or no longer, that of the job's lease.
     Lost,
@@ -156,7 +158,8 @@ pub trait JobStore: Send + Sync {
     /// The leases of jobs that run, for those of the given jobs that do.
     async fn leases(&self, jobs: &[(TenantId, JobId)]) -> StoreResult<Vec<Option<Lease>>>;
 
-    /// Extends leases that were claimed with a `lease_until` of their own.
+    /// Extends leases that were claimed with a `lease_until` of their own, none of
+    /// them beyond its [`Lease::limit`].
     async fn extend(
         &self,
         leases: &[(TenantId, JobId, LeaseToken)],

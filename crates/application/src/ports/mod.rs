@@ -71,6 +71,18 @@ pub enum StoreError {
     Rejected(String),
 }
 
+impl StoreError {
+    /// What may be told to anybody: the sort of failure, and nothing of its inside.
+    pub const fn cause(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "the database is unavailable",
+            Self::Full(_) => "the database has no room left",
+            Self::Corrupt { .. } => "a stored value is not readable",
+            Self::Rejected(_) => "a step failed for a reason that a repeat will not mend",
+        }
+    }
+}
+
 /// What a port method answers.
 pub type StoreResult<T> = Result<T, StoreError>;
 

@@ -42,6 +42,7 @@ fn facts(standing: Standing) -> Facts {
         counters: Counters::default(),
         seq: 1,
         last_attempt: None,
+        last_error: None,
         progress: Progress::default(),
         updated_at: NOW,
     };

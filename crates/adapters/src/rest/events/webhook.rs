@@ -17,6 +17,12 @@ use super::super::problem::Problem;
 use super::super::query::Query;
 use super::super::rules::firing;
 
+/// Whether a webhook could have this key. What could not belongs to nobody, and no
+/// database is asked for it: PostgreSQL keeps no text with U+0000.
+fn may_be_key(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
 /// Headers by names in lower case. What is no text is left out.
 fn texts(headers: &HeaderMap) -> Vec<(String, String)> {
     let text = |(name, value): (&axum::http::HeaderName, &axum::http::HeaderValue)| {
@@ -54,6 +60,9 @@ pub(super) async fn deliver(
     RawBody(body): RawBody<MAX_BODY>,
 ) -> Result<Response, Problem> {
     let automation = state.rules()?.clone();
+    if !may_be_key(&key) {
+        return Err(Problem::not_found("webhook"));
+    }
     let delivery = Delivery { headers: texts(&headers), body, traceparent: traceparent(&headers) };
     let delivered = detached(async move { automation.deliver(&key, delivery).await }).await?;
     let delivered = delivered.map_err(|error| Problem::of_automation(error, "webhook"))?;

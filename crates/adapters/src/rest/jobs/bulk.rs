@@ -14,19 +14,22 @@ use super::super::fault::{Faults, Path};
 use super::super::json::{Object, Value, decode};
 use super::super::problem::Problem;
 use super::super::query::NoQuery;
+use super::act::{MAX_REASON, because};
 use super::filter;
 
 struct Wish {
     filter: JobFilter,
     dry_run: bool,
+    reason: Option<String>,
 }
 
 fn wish(value: Value<'_>, faults: &mut Faults) -> Option<Wish> {
     let mut object = Object::open(value, &Path::ROOT, faults)?;
     let filter = object.required("filter", filter::of_body);
     let dry_run = object.optional("dry_run", decode::boolean);
+    let reason = object.optional("reason", decode::text_of(MAX_REASON));
     object.close();
-    Some(Wish { filter: filter?, dry_run: dry_run.unwrap_or(false) })
+    Some(Wish { filter: filter?, dry_run: dry_run.unwrap_or(false), reason })
 }
 
 async fn act(
@@ -35,7 +38,8 @@ async fn act(
     action: BulkAction,
     wish: Wish,
 ) -> Result<Answer<wire::BulkAnswer>, Problem> {
-    let Wish { filter, dry_run } = wish;
+    let Wish { filter, dry_run, reason } = wish;
+    let caller = because(caller, reason);
     let work = async move { state.jobs.bulk(&caller, action, &filter, dry_run).await };
     let outcome = detached(work).await??;
     Ok(Answer(wire::BulkAnswer { matched: outcome.matched, changed: outcome.changed, dry_run }))

@@ -14,6 +14,7 @@ use utoipa_axum::routes;
 
 use super::ApiState;
 
+pub(super) use act::Why;
 pub(super) use submit::traceparent;
 pub(super) use target::templated_target;
 pub(super) use wire::{attempt, claimed, job, state};

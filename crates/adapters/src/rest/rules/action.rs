@@ -1,5 +1,7 @@
 //! Reading the actions of rules: jobs of which some texts are templates.
 
+use taskflow_application::jobs::JobWish;
+use taskflow_domain::Target;
 use taskflow_domain::rule::Action;
 
 use super::super::fault::{Faults, Path};
@@ -42,7 +44,7 @@ fn read(value: Value<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<Action
     let labels = object.optional("labels", decode::strings(MAX_LABELS, |_, _| Ok(())));
     let target = object.optional("target", templated_target);
     let retry_policy = object.optional("retry_policy", retry_policy);
-    let timeout_ms = object.optional("timeout_ms", decode::whole(0..=u64::MAX));
+    let timeout_ms = object.optional("timeout_ms", decode::whole_of(1..=JobWish::MAX_TIMEOUT_MS));
     let run_at = object.optional("run_at", decode::text_of(MAX_TEMPLATE));
     let idempotency_key = object.optional("idempotency_key", decode::text_of(MAX_TEMPLATE));
     object.close();

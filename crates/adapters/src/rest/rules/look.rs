@@ -175,7 +175,7 @@ pub(super) async fn get_rule_stats(
     operation_id = "listDeliveries",
     tag = "rules",
     security(("key" = ["rules:read"])),
-    params(TenantHeader, RuleParam, DeliveryParams),
+    params(TenantHeader, RuleParam, DeliveryParams, PageParams),
     responses((status = 200, description = "The deliveries.", body = wire::DeliveryList), WrongTriggerProblems)
 )]
 pub(super) async fn list_deliveries(
@@ -185,9 +185,12 @@ pub(super) async fn list_deliveries(
     mut query: Query,
 ) -> Result<Answer<wire::DeliveryList>, Problem> {
     let since = query.one("since", time);
-    let limit = query.one("limit", |text| count(text, 500)).unwrap_or(50) as u32;
+    let list = List::new("deliveries", &(&caller.slug, id, since));
+    let Wanted { after, limit } = Wanted::read(&mut query, &list);
     query.close()?;
     let automation = state.rules()?.clone();
-    let found = detached(async move { automation.deliveries(&caller, id, since, limit).await }).await??;
-    Ok(Answer(wire::DeliveryList { items: found.iter().map(inbound).collect() }))
+    let work = async move { automation.deliveries(&caller, id, since, after, limit).await };
+    let found = detached(work).await??;
+    let next_cursor = found.items.last().filter(|_| found.more).map(|last| list.cursor(&last.id));
+    Ok(Answer(wire::DeliveryList { items: found.items.iter().map(inbound).collect(), next_cursor }))
 }

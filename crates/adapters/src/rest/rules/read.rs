@@ -142,7 +142,7 @@ fn cron(object: &mut Object<'_, '_, '_>) -> CronTrigger {
     let overlap = object.optional("overlap", decode::choice(overlaps)).unwrap_or_default();
     let misfire = object.optional("misfire", misfire).unwrap_or_default();
     let dst = object.optional("dst", dst).unwrap_or_default();
-    let jitter_ms = object.optional("jitter_ms", decode::whole(0..=u64::MAX)).unwrap_or_default();
+    let jitter_ms = object.optional("jitter_ms", decode::whole_of(0..=3_600_000)).unwrap_or_default();
     let timezone = timezone.unwrap_or_else(|| "UTC".to_owned());
     let (expression, dialect) = expression
         .map_or_else(|| ("@hourly".to_owned(), Dialect::Standard), |expression| (expression, dialect));
@@ -158,8 +158,10 @@ fn misfire(value: Value<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<Mis
     let mut object = Object::open(value, path, faults)?;
     let misfire = Misfire {
         policy: object.optional("policy", decode::choice(policies)).unwrap_or_default(),
-        max: object.optional("max", decode::whole(0..=u64::from(u32::MAX))).map(|max| max as u32),
-        max_lateness_ms: object.optional("max_lateness_ms", decode::whole(0..=u64::MAX)),
+        max: object
+            .optional("max", decode::whole_of(1..=1_000))
+            .map(|max| u32::try_from(max).unwrap_or(u32::MAX)),
+        max_lateness_ms: object.optional("max_lateness_ms", decode::whole_of(1_000..=2_678_400_000)),
     };
     object.close();
     Some(misfire)
@@ -204,7 +206,7 @@ fn signature(
         ..SignatureSpec::default()
     };
     spec.scheme = object.optional("scheme", decode::choice(schemes)).unwrap_or_default();
-    spec.tolerance_s = object.optional("tolerance_s", decode::whole(0..=u64::MAX));
+    spec.tolerance_s = object.optional("tolerance_s", decode::whole_of(1..=3_600));
     for (field, detail) in signature_faults(&spec, secret.as_deref(), has_secret) {
         object.fault(field, detail);
     }

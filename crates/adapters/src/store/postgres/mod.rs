@@ -116,6 +116,14 @@ impl PostgresStore {
         }
     }
 
+    /// Whether the engine's tables are in the schema.
+    pub async fn is_made(&self) -> StoreResult<bool> {
+        sqlx::query_scalar("select to_regclass('audit') is not null")
+            .fetch_one(&self.inner.pool)
+            .await
+            .map_err(|fault| from_sqlx(&fault))
+    }
+
     /// Brings the schema up to date. Several processes may do so at once: they take turns.
     pub async fn migrate(&self) -> StoreResult<()> {
         connect::migrate::<Migrator>(&self.connect, self.schema.as_deref(), &self.inner.orm).await?;

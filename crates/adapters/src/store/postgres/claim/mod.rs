@@ -98,7 +98,7 @@ pub(super) async fn claim(inner: &Arc<Inner>, request: &ClaimRequest) -> StoreRe
     detached(async move {
         let taken = transact(&inner.pool, &claiming).await?;
         look_again_later(&inner, taken.closed);
-        let jobs = hand::claimed_jobs(&inner, &taken.rows, &name, claiming.now).await?;
+        let jobs = hand::claimed_jobs(&inner, &taken.rows, &name, claiming.now, claiming.lease_until).await?;
         Ok(Claim { jobs, more: taken.more })
     })
     .await
