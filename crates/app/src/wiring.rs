@@ -121,6 +121,7 @@ impl Engine {
             let operator = config.auth.operator_key.as_ref().map(|key| key.0.as_str());
             state.access = Access::keyed(world.clone(), operator);
         }
+        state.any_host = !config.http.listen.ip().is_loopback();
         let database = self.database.clone();
         state.ready = Arc::new(move || {
             let database = database.clone();

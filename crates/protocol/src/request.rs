@@ -254,4 +254,7 @@ pub struct BulkAnswer {
     /// Whether the jobs were only counted.
     #[schema(example = true)]
     pub dry_run: bool,
+    /// Whether it ended early because the tenant's backlog is full.
+    #[schema(example = false)]
+    pub backlog_full: bool,
 }

@@ -174,11 +174,11 @@ async fn many_are_counted_first_and_then_changed() {
     }
     let dry = json!({ "filter": {"kind": "a", "state": ["PENDING"]}, "dry_run": true });
     let counted = api.post("/v1/jobs/cancel", dry).await.expect(200);
-    assert_eq!(counted, json!({ "matched": 2, "changed": 0, "dry_run": true }));
+    assert_eq!(counted, json!({ "matched": 2, "changed": 0, "dry_run": true, "backlog_full": false }));
     let done = api.post("/v1/jobs/cancel", json!({ "filter": {"kind": "a"} })).await.expect(200);
-    assert_eq!(done, json!({ "matched": 2, "changed": 2, "dry_run": false }));
+    assert_eq!(done, json!({ "matched": 2, "changed": 2, "dry_run": false, "backlog_full": false }));
     let again = api.post("/v1/jobs/retry", json!({ "filter": {"state": ["CANCELLED"]} })).await.expect(200);
-    assert_eq!(again, json!({ "matched": 2, "changed": 2, "dry_run": false }));
+    assert_eq!(again, json!({ "matched": 2, "changed": 2, "dry_run": false, "backlog_full": false }));
     assert_eq!(api.post("/v1/jobs/retry", json!({})).await.problem(422).1, ["#/filter"]);
     for path in ["/v1/jobs/cancel", "/v1/jobs/retry"] {
         let nothing = json!({ "filter": {"kind": "a", "state": []} });

@@ -21,6 +21,7 @@ mod outage;
 mod pulse;
 mod rules;
 mod schedulers;
+mod siege;
 mod surface;
 mod target;
 mod tools;

@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
+use taskflow_application::access::Access;
 use taskflow_application::automation::{Delivered, Delivery, NewEvent};
 use taskflow_application::ports::{Clock as _, Stores};
 use taskflow_domain::tenant::TenantSettings;
@@ -215,7 +216,8 @@ pub async fn a_delivery_repeats(stores: &Stores) -> Result<()> {
         body: br#"{"n":1}"#.to_vec(),
         traceparent: None,
     };
-    let repeats = (0..100).map(|_| stage.rules.deliver("key-12345", delivery.clone()));
+    let access = Access::default();
+    let repeats = (0..100).map(|_| stage.rules.deliver(&access, "key-12345", delivery.clone()));
     let answers = futures_util::future::try_join_all(repeats).await?;
     let (mut first, mut ids) = (0, std::collections::BTreeSet::new());
     for answer in answers {

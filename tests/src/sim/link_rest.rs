@@ -192,7 +192,7 @@ impl WorkerStore for Link {
         self.pass("workers", self.sim.stores.workers.list(), count).await
     }
 
-    async fn busy(&self) -> StoreResult<Vec<(WorkerName, u32)>> {
+    async fn busy(&self) -> StoreResult<Vec<(WorkerName, Option<TenantId>, u32)>> {
         self.pass("busy", self.sim.stores.workers.busy(), count).await
     }
 }

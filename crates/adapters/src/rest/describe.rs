@@ -263,7 +263,7 @@ fn label_filter() -> ObjectBuilder {
 }
 
 /// The problems that any request may meet.
-const ANY: [Code; 10] = [
+const ANY: [Code; 11] = [
     Code::RateLimited,
     Code::Suspended,
     Code::Unauthenticated,
@@ -273,6 +273,7 @@ const ANY: [Code; 10] = [
     Code::HeadersTooLarge,
     Code::Internal,
     Code::Unavailable,
+    Code::Overloaded,
     Code::StorageFull,
 ];
 
@@ -358,11 +359,11 @@ problems!(
 problems!(
     /// Of acting on a job.
     ActProblems: &BODY,
-    &[Code::NotFound, Code::IllegalTransition, Code::Contended]
+    &[Code::NotFound, Code::IllegalTransition, Code::Contended, Code::BacklogFull]
 );
 problems!(
     /// Of acting on many jobs, and of what workers ask and tell.
-    BulkProblems: &BODY, &[Code::NotFound]
+    BulkProblems: &BODY, &[Code::NotFound, Code::BacklogFull]
 );
 problems!(
     /// Of setting something of one thing.

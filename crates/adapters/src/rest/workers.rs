@@ -79,8 +79,9 @@ async fn list_workers(
     let work = async move {
         let (workers, next) = wanted.cut(&list, state.work.workers().await?, |one| one.name.as_str());
         let names = names_of(&state, &workers).await?;
-        let busy: BTreeMap<_, _> = state.work.busy().await?.into_iter().collect();
-        let running = |one: &Worker| busy.get(&one.name).copied().unwrap_or_default();
+        let busy = state.work.busy().await?.into_iter();
+        let busy: BTreeMap<_, _> = busy.map(|(name, tenant, n)| ((name, tenant), n)).collect();
+        let running = |one: &Worker| busy.get(&(one.name.clone(), one.tenant)).copied().unwrap_or_default();
         let items = workers.iter().map(|one| worker(one, running(one), &names)).collect();
         Ok::<_, Problem>(wire::WorkerList { items, next_cursor: next })
     };

@@ -46,7 +46,11 @@ impl Automation {
             return Ok(Listed { items: Vec::new(), more: false });
         };
         let longer = RulePage { limit: page.limit + 1, ..page };
-        Ok(Listed::cut(self.world.stores.rules.list(tenant, longer).await?, page.limit))
+        let rules = self.world.stores.rules.list(tenant, longer).await?;
+        Ok(Listed::cut_at(rules, page.limit, |rule| {
+            let weigh = |action| serde_json::to_vec(action).map_or(0, |text| text.len());
+            rule.document.actions.iter().map(weigh).sum()
+        }))
     }
 
     /// A rule's firings, newest first; only those for `of`, if it is given.

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use taskflow_domain::change::{self, Edit};
 use taskflow_domain::{Decision, Job, JobChange, JobId, JobState, Refusal, Standing, Timestamp};
 
+use super::submit::Room;
 use super::{Jobs, JobsError};
 use crate::caller::Caller;
 use crate::meter;
@@ -20,8 +21,16 @@ impl Jobs {
             .await
     }
 
-    /// Sends an ended job through again.
+    /// Sends an ended job through again, if the tenant may have one more waiting.
     pub async fn retry(&self, caller: &Caller, id: JobId) -> Result<Job, JobsError> {
+        let tenant = self.tenant(caller).await?;
+        if let Some(Room { left: 0, limit }) = self.room(caller, tenant).await? {
+            // What is not possible at all is told first.
+            let now = self.world.clock.now();
+            let job = self.world.stores.reader.get(tenant, id, now).await?.ok_or(JobsError::NotFound)?;
+            change::redrive(&job, caller.actor.clone(), now)?;
+            return Err(self.no_room(caller, limit).await?);
+        }
         self.act(caller, "job.retry", id, |job, now| {
             change::redrive(job, caller.actor.clone(), now).map(Some)
         })

@@ -50,7 +50,7 @@ impl State {
     }
 
     pub(super) fn lease_end(&self, running: &Running) -> Timestamp {
-        let of_worker = || self.workers.get(&running.worker).map(|worker| worker.lease_until);
+        let of_worker = || self.workers.get(&running.holder()).map(|worker| worker.lease_until);
         running.lease_until.or_else(of_worker).unwrap_or(Timestamp::MIN)
     }
 }

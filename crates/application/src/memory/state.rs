@@ -26,7 +26,7 @@ pub(super) struct State {
     pub(super) lanes: BTreeMap<LaneKey, LaneRow>,
     pub(super) keys: BTreeMap<(TenantId, String), KeyRow>,
     pub(super) costs: BTreeMap<(TenantId, Kind), i64>,
-    pub(super) workers: BTreeMap<WorkerName, Worker>,
+    pub(super) workers: BTreeMap<WorkerKey, Worker>,
     pub(super) api_keys: BTreeMap<KeyId, KnownKey>,
     pub(super) audit: Vec<AuditEntry>,
     /// Where the next claim over several queues begins.
@@ -142,10 +142,15 @@ pub(super) enum Place {
     Running(Running),
 }
 
+/// Which worker: names are each tenant's own.
+pub(super) type WorkerKey = (WorkerName, Option<TenantId>);
+
 /// An attempt without an end.
 #[derive(Clone, Debug)]
 pub(super) struct Running {
     pub(super) worker: WorkerName,
+    /// The tenant that the worker serves; `None` for one of the engine's own.
+    pub(super) serves: Option<TenantId>,
     pub(super) token: LeaseToken,
     pub(super) started_at: Timestamp,
     pub(super) started_seq: u32,
@@ -154,6 +159,18 @@ pub(super) struct Running {
     pub(super) due: Timestamp,
     pub(super) charged_us: i64,
     pub(super) cancel: Option<CancelRequest>,
+}
+
+impl Running {
+    /// Which worker runs it.
+    pub(super) fn holder(&self) -> WorkerKey {
+        (self.worker.clone(), self.serves)
+    }
+
+    /// Whether this worker runs it.
+    pub(super) fn is_of(&self, worker: &Worker) -> bool {
+        self.worker == worker.name && self.serves == worker.tenant
+    }
 }
 
 impl JobRow {

@@ -9,6 +9,7 @@ use taskflow_domain::{
     JobId, Json, Kind, Lease, LeaseToken, Progress, QueueName, TenantId, Timestamp, WorkerName,
 };
 
+use super::turns::Wanted;
 use super::{Ended, Settled, Work, until};
 use crate::caller::Caller;
 use crate::ports::{Claim, ClaimRequest, Extended, Route, StoreResult, Topic, Worker};
@@ -31,6 +32,10 @@ pub struct RemoteClaim {
     /// Whether jobs of all tenants are meant, not only the caller's.
     pub all_tenants: bool,
 }
+
+/// A worker on the network that was made known, and whose jobs it may have.
+#[derive(Clone, Copy, Debug)]
+pub struct Guest(Option<TenantId>);
 
 /// A lease as a worker on the network names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,16 +74,39 @@ pub enum ItemError {
 impl Work {
     /// Claims jobs without a target; waits for the first one if there is none.
     pub async fn claim_remote(&self, caller: &Caller, wish: RemoteClaim) -> StoreResult<Claim> {
+        match self.welcome(caller, &wish).await? {
+            Some(guest) => self.claim_for(guest, &wish).await,
+            None => Ok(Claim::default()),
+        }
+    }
+
+    /// Makes a worker known that comes for jobs, once, however long it waits for
+    /// them. `None`: there is nobody to work for.
+    pub async fn welcome(&self, caller: &Caller, wish: &RemoteClaim) -> StoreResult<Option<Guest>> {
         let tenant = if wish.all_tenants { None } else { self.directory.find_or_make(caller).await? };
         if tenant.is_none() && !wish.all_tenants {
-            return Ok(Claim::default());
+            return Ok(None);
         }
-        self.make_known(tenant, &wish).await?;
+        self.make_known(tenant, wish).await?;
+        Ok(Some(Guest(tenant)))
+    }
+
+    /// Claims jobs for a worker that was made known.
+    pub async fn claim_for(&self, guest: Guest, wish: &RemoteClaim) -> StoreResult<Claim> {
+        let wanted = Wanted { tenant: guest.0, queues: wish.queues.clone(), kinds: wish.kinds.clone() };
         let mut news = self.world.wakeups.listen(Topic::Work);
         let give_up = tokio::time::Instant::now() + Duration::from_millis(wish.wait_ms);
+        let mut called = true;
         loop {
             news.borrow_and_update();
-            let mut claim = self.claim_counted(&self.request(tenant, &wish)).await?;
+            let seen = self.turns.now();
+            let mut claim = Claim::default();
+            if let Some(turn) = self.turns.turn(&wanted, seen, called).await {
+                claim = self.claim_counted(&self.request(guest.0, wish)).await?;
+                if claim.jobs.is_empty() && !claim.more {
+                    turn.in_vain(&wanted);
+                }
+            }
             self.bound_by_timeouts(&mut claim).await?;
             if !claim.jobs.is_empty() || tokio::time::Instant::now() >= give_up {
                 return Ok(claim);
@@ -86,9 +114,8 @@ impl Work {
             if claim.more {
                 continue;
             }
-            // News can be lost, so the worker looks by itself once a second too.
-            let look_again = give_up.min(tokio::time::Instant::now() + Duration::from_secs(1));
-            drop(tokio::time::timeout_at(look_again, news.changed()).await);
+            let look_again = give_up.min(self.turns.next(&wanted));
+            called = tokio::time::timeout_at(look_again, news.changed()).await.is_ok();
         }
     }
 

@@ -5,6 +5,7 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 use taskflow_adapters::store::postgres::{PostgresOptions, PostgresStore};
 use taskflow_application::Caller;
+use taskflow_application::access::Access;
 use taskflow_application::automation::Delivery;
 use taskflow_application::insight::Insight;
 use taskflow_application::ports::{FiringPage, RulePage};
@@ -35,7 +36,7 @@ async fn looks(stage: &Stage, caller: &Caller, owned: &Owned) -> Result<Vec<(&'s
         ("firings", rules.firings(caller, owned.rule, None, page).await.is_ok()),
         ("firing", rules.firing(caller, owned.firing).await.is_ok()),
         ("stats", rules.stats(caller, owned.rule).await.is_ok()),
-        ("deliveries", rules.deliveries(caller, owned.rule, None, 9).await.is_ok()),
+        ("deliveries", rules.deliveries(caller, owned.rule, None, None, 9).await.is_ok()),
         ("simulate", rules.simulate(caller, owned.rule, None, None).await.is_ok()),
         ("trigger", rules.trigger(caller, owned.rule, taskflow_domain::Json::null(), None).await.is_ok()),
         ("disable", rules.disable(caller, owned.rule).await.is_ok()),
@@ -56,7 +57,8 @@ async fn rules_and_events_without_their_tenant_show_nothing() -> Result<()> {
         }))
         .await?;
     let delivery = Delivery { headers: Vec::new(), body: b"{}".to_vec(), traceparent: None };
-    stage.rules.deliver("somebodys-hook", delivery).await?;
+    let access = Access::default();
+    stage.rules.deliver(&access, "somebodys-hook", delivery).await?;
     let page = FiringPage { limit: 9, ..FiringPage::default() };
     let firing =
         stage.rules.firings(&stage.caller, rule.id, None, page).await?.items.pop().context("a firing")?;

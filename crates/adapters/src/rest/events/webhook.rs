@@ -1,7 +1,8 @@
 //! Webhook deliveries. Whoever sends one shows no key: the signature is what
 //! lets it in.
 
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
@@ -31,12 +32,28 @@ fn texts(headers: &HeaderMap) -> Vec<(String, String)> {
     headers.iter().filter_map(text).collect()
 }
 
+/// The key of the path, which is that of a rule. It is looked at before the body
+/// is: whoever knows no key has nothing read.
+pub(super) struct Hook(String);
+
+impl FromRequestParts<ApiState> for Hook {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
+        let NamePath(key) = NamePath::from_request_parts(parts, state).await?;
+        let (automation, asked) = (state.rules()?.clone(), key.clone());
+        let known = detached(async move { automation.has_webhook(&asked).await }).await??;
+        if known { Ok(Self(key)) } else { Err(Problem::not_found("webhook")) }
+    }
+}
+
 /// Deliver a webhook
 ///
 /// Any body of at most 1,048,576 bytes. The signature is checked over the bytes
 /// as they come, by the scheme of the rule. The delivery is on disk when the
 /// answer arrives, and of one rule a delivery id counts once: a repeat is
-/// answered with what came of the first.
+/// answered with what came of the first. Deliveries that are accepted count in the
+/// tenant's request rate.
 #[utoipa::path(
     post,
     path = "/v1/events/webhook/{key}",
@@ -53,18 +70,19 @@ fn texts(headers: &HeaderMap) -> Vec<(String, String)> {
 )]
 pub(super) async fn deliver(
     State(state): State<ApiState>,
-    NamePath(key): NamePath,
+    Hook(key): Hook,
     // Senders add parameters of their own to the address that they are given.
     _: Query,
     headers: HeaderMap,
-    RawBody(body): RawBody<MAX_BODY>,
+    RawBody(body, _held): RawBody<MAX_BODY>,
 ) -> Result<Response, Problem> {
     let automation = state.rules()?.clone();
     if !may_be_key(&key) {
         return Err(Problem::not_found("webhook"));
     }
     let delivery = Delivery { headers: texts(&headers), body, traceparent: traceparent(&headers) };
-    let delivered = detached(async move { automation.deliver(&key, delivery).await }).await?;
+    let access = state.access.clone();
+    let delivered = detached(async move { automation.deliver(&access, &key, delivery).await }).await?;
     let delivered = delivered.map_err(|error| Problem::of_automation(error, "webhook"))?;
     match delivered {
         Delivered::Challenge(challenge) => Ok(Answer(json!({ "challenge": challenge })).into_response()),

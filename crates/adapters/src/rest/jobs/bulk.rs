@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use taskflow_application::Caller;
-use taskflow_application::jobs::BulkAction;
+use taskflow_application::jobs::{BulkAction, BulkOutcome};
 use taskflow_application::ports::JobFilter;
 use taskflow_protocol as wire;
 
@@ -42,7 +42,8 @@ async fn act(
     let caller = because(caller, reason);
     let work = async move { state.jobs.bulk(&caller, action, &filter, dry_run).await };
     let outcome = detached(work).await??;
-    Ok(Answer(wire::BulkAnswer { matched: outcome.matched, changed: outcome.changed, dry_run }))
+    let BulkOutcome { matched, changed, backlog_full } = outcome;
+    Ok(Answer(wire::BulkAnswer { matched, changed, dry_run, backlog_full }))
 }
 
 /// Cancel jobs by filter
@@ -70,7 +71,9 @@ pub(super) async fn cancel_jobs(
 /// Send ended jobs through again by filter
 ///
 /// Meant are FAILED and DEAD jobs, and CANCELLED ones only if the filter names
-/// that state. With `dry_run` they are only counted.
+/// that state. With `dry_run` they are only counted. It ends early, and says so,
+/// when as many jobs wait as the tenant's `max_backlog` allows; where that is so
+/// from the start, the answer is 429.
 #[utoipa::path(
     post,
     path = "/v1/jobs/retry",

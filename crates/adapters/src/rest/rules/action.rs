@@ -1,7 +1,6 @@
 //! Reading the actions of rules: jobs of which some texts are templates.
 
 use taskflow_application::jobs::JobWish;
-use taskflow_domain::Target;
 use taskflow_domain::rule::Action;
 
 use super::super::fault::{Faults, Path};
