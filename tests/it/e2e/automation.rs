@@ -33,7 +33,7 @@ async fn firings(api: &Api, rule: &str, filter: &str) -> Result<Vec<Value>> {
     loop {
         let path = format!("/v1/automation-rules/{rule}/firings?limit=500{filter}{cursor}");
         let mut page = api.get(&path).await?;
-        all.extend(page["items"].as_array_mut().context("items")?.drain(..));
+        all.append(page["items"].as_array_mut().context("items")?);
         match page["next_cursor"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
             None => return Ok(all),

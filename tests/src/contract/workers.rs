@@ -173,6 +173,7 @@ pub async fn who_only_waited_leaves_nothing_behind(stores: &Stores) -> Result<()
     let tenant = scene.tenant.id;
     let row = |name: &WorkerName, now| Worker { tenant: Some(tenant), ..Scene::worker_row(name, now, now) };
     let (idle, busy) = (worker("idle")?, worker("busy")?);
+    scene.beat(&scene.worker, at(5_000), at(3_600_000)).await?;
     for name in [&idle, &busy] {
         stores.workers.beat(&row(name, at(0))).await?;
     }

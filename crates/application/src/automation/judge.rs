@@ -301,9 +301,7 @@ impl Automation {
 
 /// Two jobs of one action with one key are the same job, whatever they carry.
 fn with_fingerprint(mut wish: JobWish, rule: &Rule, index: usize) -> JobWish {
-    let mut digest = Sha256::new();
-    digest.update(rule.id.0.as_bytes());
-    digest.update((index as u64).to_be_bytes());
+    let digest = Sha256::new().chain_update(rule.id.0.as_bytes()).chain_update((index as u64).to_be_bytes());
     wish.fingerprint = digest.finalize().into();
     wish
 }

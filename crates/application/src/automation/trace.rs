@@ -19,7 +19,7 @@ const ATTEMPTS: u32 = 100;
 const STEP: u32 = 25;
 /// How deep a tree goes. Whoever makes, writes out or drops one takes a piece of
 /// the stack for each level, and how long a chain of jobs gets is up to a tenant.
-const DEPTH: u32 = 64;
+const DEPTH: u32 = 32;
 /// Payloads, results and texts of one tree, in bytes.
 const BYTES: usize = 8 * 1024 * 1024;
 

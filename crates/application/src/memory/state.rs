@@ -161,18 +161,6 @@ pub(super) struct Running {
     pub(super) cancel: Option<CancelRequest>,
 }
 
-impl Running {
-    /// Which worker runs it.
-    pub(super) fn holder(&self) -> WorkerKey {
-        (self.worker.clone(), self.serves)
-    }
-
-    /// Whether this worker runs it.
-    pub(super) fn is_of(&self, worker: &Worker) -> bool {
-        self.worker == worker.name && self.serves == worker.tenant
-    }
-}
-
 impl JobRow {
     pub(super) fn lane(&self) -> LaneKey {
         let route = self.spec.target.is_none().then(|| self.spec.kind.clone());

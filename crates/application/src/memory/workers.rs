@@ -9,6 +9,18 @@ use super::MemoryStore;
 use super::state::{Place, Running, State, WorkerKey};
 use crate::ports::{HeldLease, StoreResult, Worker, WorkerStore};
 
+impl Running {
+    /// Which worker runs it.
+    pub(super) fn holder(&self) -> WorkerKey {
+        (self.worker.clone(), self.serves)
+    }
+
+    /// Whether this worker runs it.
+    pub(super) fn is_of(&self, worker: &Worker) -> bool {
+        self.worker == worker.name && self.serves == worker.tenant
+    }
+}
+
 impl State {
     fn held_by(&self, worker: &Worker) -> Vec<HeldLease> {
         let jobs = self.running.iter().filter_map(|key| self.jobs.get(key));

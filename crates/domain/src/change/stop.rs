@@ -6,7 +6,7 @@
 
 use super::Verdict;
 use crate::attempt::AttemptError;
-use crate::job::Lease;
+use crate::lease::Lease;
 use crate::time::Timestamp;
 
 /// How an attempt ended without success.

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use proptest::prelude::*;
 
 use super::*;
-use crate::job::{Delay, Job, JobSpec, Lease};
+use crate::job::{Delay, Job, JobSpec};
+use crate::lease::Lease;
 use crate::name::{Kind, QueueName, TenantSlug, WorkerName};
 use crate::retry::{Jitter, RetryPolicy, Strategy as Growth};
 use uuid::Uuid;

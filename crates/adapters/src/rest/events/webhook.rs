@@ -41,6 +41,9 @@ impl FromRequestParts<ApiState> for Hook {
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
         let NamePath(key) = NamePath::from_request_parts(parts, state).await?;
+        if !may_be_key(&key) {
+            return Err(Problem::not_found("webhook"));
+        }
         let (automation, asked) = (state.rules()?.clone(), key.clone());
         let known = detached(async move { automation.has_webhook(&asked).await }).await??;
         if known { Ok(Self(key)) } else { Err(Problem::not_found("webhook")) }
@@ -77,9 +80,6 @@ pub(super) async fn deliver(
     RawBody(body, _held): RawBody<MAX_BODY>,
 ) -> Result<Response, Problem> {
     let automation = state.rules()?.clone();
-    if !may_be_key(&key) {
-        return Err(Problem::not_found("webhook"));
-    }
     let delivery = Delivery { headers: texts(&headers), body, traceparent: traceparent(&headers) };
     let access = state.access.clone();
     let delivered = detached(async move { automation.deliver(&access, &key, delivery).await }).await?;

@@ -46,7 +46,7 @@ fn node(of: &TraceNode, tenant: &TenantSlug) -> wire::TraceNode {
 ///
 /// The tree of everything with the job's `correlation_id`: deliveries and events,
 /// firings, jobs with their attempts, and the jobs that those caused. A tree is
-/// shown to 64 levels and 8 MiB; `truncated` says that there is more.
+/// shown to 32 levels and 8 MiB; `truncated` says that there is more.
 #[utoipa::path(
     get,
     path = "/v1/jobs/{id}/trace",

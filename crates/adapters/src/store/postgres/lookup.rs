@@ -198,12 +198,14 @@ impl Inner {
 }
 
 const USED_WORKER: &str = "
-select id from worker where name = $1 and coalesce(tenant_id, 0) = coalesce($2::int4, 0) and used";
+select id from worker where name = $1 and coalesce(tenant_id, 0) = coalesce($2::int4, 0) and used and known";
 
 const USE_WORKER: &str = "
 insert into worker (name, tenant_id, queues, kinds, slots, known, used, started_at, beat_at, lease_until)
 values ($1, $2, '[]', '[]', 0, true, true, $3, $3, $3)
-on conflict (coalesce(tenant_id, 0), name) do update set used = true
+on conflict (coalesce(tenant_id, 0), name) do update set used = true, known = true,
+    lease_until = case when worker.known then worker.lease_until else excluded.lease_until end,
+    beat_at = case when worker.known then worker.beat_at else excluded.beat_at end
 returning id";
 
 fn nameless(table: &'static str, id: i32) -> StoreError {
