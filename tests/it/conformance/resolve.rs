@@ -228,7 +228,9 @@ impl World {
             queues: vec![job.spec.queue.clone()],
             route,
             max,
-            lease_until: own_end.map(|ms| self.ahead(ms)),
+            // Heartbeats are those of the engine's own workers; who works for one
+            // tenant has leases with an end of their own.
+            lease_until: Some(self.ahead(own_end.unwrap_or(30_000))),
             now: self.now,
             nonce: self.now.micros() as u64,
         }))

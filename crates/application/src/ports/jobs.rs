@@ -56,7 +56,8 @@ pub struct ClaimRequest {
     /// How many at most.
     pub max: u32,
     /// When each lease ends unless it is extended. `None` binds the leases to
-    /// the lease of the worker itself (see [`super::WorkerStore::beat`]).
+    /// the lease of the worker itself (see [`super::WorkerStore::beat`]), which is
+    /// for workers that serve all tenants.
     pub lease_until: Option<Timestamp>,
     /// Now.
     pub now: Timestamp,
