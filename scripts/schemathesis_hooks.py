@@ -25,7 +25,8 @@ KNOWN = (
 LATER = "must lie in the future; it is "
 # What depends on another field: an attempt that failed has an error, and one that
 # ended otherwise has none.
-OUTCOME = ("must be an object, not null", "is for failures", "is for failures and SNOOZED", "is required")
+OUTCOME = ("must be an object, not null", "is for failures", "is for failures and SNOOZED",
+    "is required", "is required for SNOOZED")
 OTHERWISE = {"/v1/worker/fail": OUTCOME}
 # What a rule says is more than its form: its schedule, its expressions, its
 # templates and its signature have to mean something.
