@@ -19,6 +19,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use taskflow_application::access::Peer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
@@ -26,7 +27,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use super::peers::{Addresses, Patient};
+use super::patient::Patient;
+use super::shares::Shares;
 use crate::telemetry::HTTP_CONNECTIONS;
 
 /// Requests that one HTTP/2 connection may have open.
@@ -83,20 +85,20 @@ pub async fn serve(listener: TcpListener, router: Router, limits: ServerLimits, 
         drop: CancellationToken::new(),
     });
     let room = Arc::new(Semaphore::new(limits.connections));
-    let addresses = Addresses::new(limits.per_address);
+    let addresses = Shares::new(limits.per_address, limits.connections);
     let connections = TaskTracker::new();
     while let Some(accepted) = stop.run_until_cancelled(accept(&listener, &room)).await {
         match accepted {
             Ok((stream, peer, permit)) => {
                 // Closed at once: whoever has too many gets no answer for another one.
-                let Some(place) = addresses.enter(peer) else { continue };
+                let Ok(share) = addresses.take(Peer::from(peer)) else { continue };
                 let server = Arc::clone(&server);
                 connections.spawn(async move {
                     let open = metrics::gauge!(HTTP_CONNECTIONS);
                     open.increment(1);
                     server.connection(stream, peer).await;
                     open.decrement(1);
-                    drop((place, permit));
+                    drop((share, permit));
                 });
             }
             Err(error) => {

@@ -1,66 +1,12 @@
-//! What one client may take of a server: connections, and time to read.
+//! What one client may take of a server: time to read.
 
-use std::collections::HashMap;
 use std::io;
-use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use taskflow_application::access::Peer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
-
-type Counts = HashMap<Peer, usize>;
-
-/// How many connections each address has.
-#[derive(Clone, Debug)]
-pub(super) struct Addresses {
-    most: usize,
-    counts: Arc<Mutex<Counts>>,
-}
-
-/// A connection that counts until this is dropped.
-#[derive(Debug)]
-pub(super) struct Place {
-    peer: Peer,
-    counts: Arc<Mutex<Counts>>,
-}
-
-fn locked(counts: &Mutex<Counts>) -> MutexGuard<'_, Counts> {
-    counts.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Addresses {
-    pub(super) fn new(most: usize) -> Self {
-        Self { most, counts: Arc::default() }
-    }
-
-    /// Counts a connection, unless the address has as many as it may.
-    pub(super) fn enter(&self, address: IpAddr) -> Option<Place> {
-        let peer = Peer::from(address);
-        let mut counts = locked(&self.counts);
-        let count = counts.entry(peer).or_default();
-        if *count >= self.most {
-            return None;
-        }
-        *count += 1;
-        Some(Place { peer, counts: Arc::clone(&self.counts) })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut counts = locked(&self.counts);
-        let left = counts.get(&self.peer).map_or(0, |count| count.saturating_sub(1));
-        if left == 0 {
-            counts.remove(&self.peer);
-        } else {
-            counts.insert(self.peer, left);
-        }
-    }
-}
 
 /// A stream whose other end must take what is written to it. One that takes
 /// nothing for too long has gone, or holds an answer for no good.
@@ -138,17 +84,6 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
-
-    #[test]
-    fn each_address_has_its_own_number() {
-        let addresses = Addresses::new(2);
-        let [one, other]: [IpAddr; 2] = ["192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap()];
-        let held = [addresses.enter(one), addresses.enter(one)];
-        assert!(held.iter().all(Option::is_some) && addresses.enter(one).is_none());
-        assert!(addresses.enter(other).is_some());
-        drop(held);
-        assert!(locked(&addresses.counts).is_empty());
-    }
 
     #[tokio::test(start_paused = true)]
     async fn whoever_never_reads_is_left() {
