@@ -15,7 +15,7 @@ use taskflow_domain::rule::Health;
 use taskflow_domain::{Firing, FiringOutcome, RuleId, TenantId, Timestamp};
 
 use super::super::error::Fault;
-use super::super::row::{FanOutRow, FiringRow};
+use super::super::row::{Bind as _, FanOutRow, FiringRow};
 use super::events;
 use super::ids::Found;
 use super::rules::read_fan_outs;
@@ -134,49 +134,14 @@ async fn has_fired(tx: &mut SqliteConnection, firing: &Firing) -> Result<bool, F
 }
 
 async fn insert_firing(tx: &mut SqliteConnection, firing: &Firing) -> Result<(), Fault> {
-    let row = FiringRow::of(firing);
-    sqlx::query(AssertSqlSafe(INSERT.as_str()))
-        .bind(row.tenant_id)
-        .bind(row.id)
-        .bind(row.rule_tenant_id)
-        .bind(row.rule_id)
-        .bind(row.revision)
-        .bind(row.at)
-        .bind(row.trigger_kind)
-        .bind(row.key)
-        .bind(row.scheduled_at)
-        .bind(row.event_id)
-        .bind(row.job_id)
-        .bind(row.outcome)
-        .bind(row.reason)
-        .bind(row.detail)
-        .bind(row.jobs)
-        .bind(row.duration_us)
-        .bind(row.depth)
-        .bind(row.correlation_id)
-        .execute(tx)
-        .await?;
+    let query = sqlx::query(AssertSqlSafe(INSERT.as_str()));
+    FiringRow::of(firing).bind_to(query).execute(tx).await?;
     Ok(())
 }
 
 async fn begin_fan_out(tx: &mut SqliteConnection, fan_out: &FanOut) -> Result<(), Fault> {
-    let row = FanOutRow::of(fan_out);
-    sqlx::query(AssertSqlSafe(BEGIN_FAN_OUT.as_str()))
-        .bind(row.id)
-        .bind(row.rule_tenant_id)
-        .bind(row.rule_id)
-        .bind(row.trigger_kind)
-        .bind(row.key)
-        .bind(row.scheduled_at)
-        .bind(row.event_id)
-        .bind(row.job_id)
-        .bind(row.at)
-        .bind(row.depth)
-        .bind(row.correlation_id)
-        .bind(row.input)
-        .bind(row.after_tenant)
-        .execute(tx)
-        .await?;
+    let query = sqlx::query(AssertSqlSafe(BEGIN_FAN_OUT.as_str()));
+    FanOutRow::of(fan_out).bind_to(query).execute(tx).await?;
     Ok(())
 }
 

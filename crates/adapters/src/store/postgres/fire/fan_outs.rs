@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::super::unit::{detached, repeat};
 use super::super::{Inner, int};
 use crate::store::error::{Fault, from_sqlx};
-use crate::store::row::FanOutRow;
+use crate::store::row::{Bind as _, FanOutRow};
 
 static BEGIN_FAN_OUT: LazyLock<String> = LazyLock::new(|| {
     let columns = FanOutRow::COLUMNS.join(", ");
@@ -36,23 +36,8 @@ static TAKE_FAN_OUTS: LazyLock<String> = LazyLock::new(|| {
 const ANY_FAN_OUT: &str = "select id from fan_out where not done limit 1";
 
 pub(super) async fn begin_fan_out(connection: &mut PgConnection, fan_out: &FanOut) -> Result<(), Fault> {
-    let row = FanOutRow::of(fan_out);
-    sqlx::query(AssertSqlSafe(BEGIN_FAN_OUT.as_str()))
-        .bind(row.id)
-        .bind(row.rule_tenant_id)
-        .bind(row.rule_id)
-        .bind(row.trigger_kind)
-        .bind(row.key)
-        .bind(row.scheduled_at)
-        .bind(row.event_id)
-        .bind(row.job_id)
-        .bind(row.at)
-        .bind(row.depth)
-        .bind(row.correlation_id)
-        .bind(row.input)
-        .bind(row.after_tenant)
-        .execute(connection)
-        .await?;
+    let query = sqlx::query(AssertSqlSafe(BEGIN_FAN_OUT.as_str()));
+    FanOutRow::of(fan_out).bind_to(query).execute(connection).await?;
     Ok(())
 }
 
