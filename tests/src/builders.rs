@@ -227,12 +227,12 @@ impl<'a> Scene<'a> {
 
     /// Another tenant, with these settings.
     pub async fn tenant_with(&self, name: &str, settings: &TenantSettings) -> Result<Tenant> {
-        Ok(self.stores.tenants.put(&slug(name)?, settings, START).await?)
+        Ok(self.stores.tenants.put(&slug(name)?, settings, START, None).await?)
     }
 
     /// A queue with these settings.
     pub async fn queue_with(&self, name: &str, settings: &QueueSettings) -> Result<()> {
-        self.stores.queues.put(&queue(name)?, settings, START).await?;
+        self.stores.queues.put(&queue(name)?, settings, START, None).await?;
         Ok(())
     }
 

@@ -111,7 +111,7 @@ async fn begin(store: &PostgresStore, plan: Plan) -> Result<Timestamp> {
     let never = now.plus_millis(30 * 86_400_000);
     for n in 1..=plan.rules {
         let rule = Draft::cron(tenant.id, n, "* * * * * *").next(never).0;
-        ensure!(stores.rules.put(&rule, None, &Actor::api()).await? == RulePut::Done);
+        ensure!(stores.rules.put(&rule, None, &Actor::api(), None).await? == RulePut::Done);
     }
     if plan.idle > 0 {
         sqlx::query(IDLE).bind(i32::try_from(plan.idle)?).execute(store.pool()).await?;

@@ -58,7 +58,11 @@ impl World {
                 tenants.push(subject.stores.tenants.ensure(&tenant_slug(index)?, START).await?);
             }
             for index in 0..QUEUES {
-                subject.stores.queues.put(&queue_name(index)?, &QueueSettings::default(), START).await?;
+                subject
+                    .stores
+                    .queues
+                    .put(&queue_name(index)?, &QueueSettings::default(), START, None)
+                    .await?;
             }
             for index in 0..WORKERS {
                 let row = Scene::worker_row(&worker_name(index)?, START, at(2_000));

@@ -129,7 +129,7 @@ impl Stage {
             database,
         };
         let capped = QueueSettings { max_running: Some(1), ..QueueSettings::default() };
-        stage.direct.stores.queues.put(&queue("capped")?, &capped, START).await?;
+        stage.direct.stores.queues.put(&queue("capped")?, &capped, START, None).await?;
         for index in 0..sessions {
             stage.add_session(index).await?;
         }

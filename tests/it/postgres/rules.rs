@@ -36,7 +36,7 @@ async fn a_tick_reads_what_is_due() -> Result<()> {
     let stage = Stage::new(&stores)?;
     for n in 0..DUE {
         let rule = Draft::cron(scene.tenant.id, n, "* * * * *").next(at(60_000)).0;
-        stores.rules.put(&rule, None, &Actor::api()).await?;
+        stores.rules.put(&rule, None, &Actor::api(), None).await?;
     }
     sqlx::raw_sql(IDLE).execute(pool).await?;
     for (statistics, mode) in [

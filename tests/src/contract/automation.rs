@@ -245,7 +245,7 @@ pub async fn billing_is_recalculated(stores: &Stores) -> Result<()> {
     let put = |name: String, plan: &'static str, usage: u32| async move {
         let attributes = Json::from(&json!({ "plan": plan, "usage": usage, "billed_usage": 3 }));
         let settings = TenantSettings { attributes, ..TenantSettings::default() };
-        anyhow::Ok(stores.tenants.put(&slug(&name)?, &settings, START).await?)
+        anyhow::Ok(stores.tenants.put(&slug(&name)?, &settings, START, None).await?)
     };
     let (mut changed, mut same) = (Vec::new(), Vec::new());
     for n in 0..700 {

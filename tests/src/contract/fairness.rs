@@ -146,7 +146,7 @@ async fn held_back_saves_nothing_up(stores: &Stores, settings: &TenantSettings) 
     backlog(&scene, &held, 1_000, 100).await?;
     let counts = claims(&scene, 200, 1).await?;
     assert_near(&counts, &free, 200, 2);
-    stores.tenants.put(&held.slug, &TenantSettings::default(), at(0)).await?;
+    stores.tenants.put(&held.slug, &TenantSettings::default(), at(0), None).await?;
     let counts = claims(&scene, 40, 1).await?;
     assert_near(&counts, &held, 20, 2);
     scene.healthy(at(0)).await

@@ -28,7 +28,7 @@ fn fire(claim: FireClaim, firings: Vec<taskflow_application::ports::NewFiring>) 
 
 async fn cron(stores: &Stores, tenant: TenantId, n: u32) -> Result<Rule> {
     let rule = Draft::cron(tenant, n, "* * * * *").next(at(100)).0;
-    stores.rules.put(&rule, None, &Actor::api()).await?;
+    stores.rules.put(&rule, None, &Actor::api(), None).await?;
     Ok(rule)
 }
 
@@ -81,7 +81,7 @@ pub async fn a_claim_that_does_not_hold_changes_nothing(stores: &Stores) -> Resu
     let stale = occurrence(&rule, 100, 200);
     rule.revision = 2;
     rule.enabled = false;
-    stores.rules.put(&rule, None, &Actor::api()).await?;
+    stores.rules.put(&rule, None, &Actor::api(), None).await?;
     let now = occurrence(&rule, 100, 200);
     let new = |n| vec![firing(&rule, n, FiringOutcome::Fired, None, at(100))];
     assert_eq!(stores.rules.fire(vec![fire(stale, new(5)), fire(now, new(6))]).await?, vec![Fired::Lost; 2]);
@@ -152,7 +152,7 @@ pub async fn jobs_that_cannot_be_made_change_the_outcome(stores: &Stores) -> Res
 pub async fn a_delivery_counts_once(stores: &Stores) -> Result<()> {
     let scene = Scene::new(stores).await?;
     let rule = Draft::webhook(scene.tenant.id, 1, "key-12345").0;
-    stores.rules.put(&rule, None, &Actor::api()).await?;
+    stores.rules.put(&rule, None, &Actor::api(), None).await?;
     let deliver = |n: u32, id: &str| {
         let event = event(scene.tenant.id, n, "webhook", Some(id), at(1));
         let claim = FireClaim::Delivery(Box::new(event));
@@ -253,11 +253,11 @@ pub async fn what_waits_is_released(stores: &Stores) -> Result<()> {
     assert_eq!(ready(stores.rules.waiting(9).await?), [(Some(scene.tenant.id), at(100))]);
     // Another name changes nothing of it, another trigger does.
     (rule.revision, rule.document.name) = (2, "renamed".into());
-    stores.rules.put(&rule, None, &Actor::api()).await?;
+    stores.rules.put(&rule, None, &Actor::api(), None).await?;
     assert!(stores.rules.waiting(9).await?.any);
     let mut changed = Draft::cron(scene.tenant.id, 1, "0 * * * *").next(at(900)).0;
     changed.revision = 3;
-    stores.rules.put(&changed, None, &Actor::api()).await?;
+    stores.rules.put(&changed, None, &Actor::api(), None).await?;
     assert_eq!(stores.rules.waiting(9).await?, Waiting::default());
     Ok(())
 }

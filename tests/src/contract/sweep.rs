@@ -75,7 +75,7 @@ pub async fn a_proof_tells_what_stays_undone(stores: &Stores) -> Result<()> {
         QueueSettings { max_running: Some(3), max_running_per_tenant: Some(2), ..QueueSettings::default() };
     scene.queue_with("q", &limits).await?;
     let settings = TenantSettings { max_running: Some(4), ..TenantSettings::default() };
-    stores.tenants.put(&scene.tenant.slug, &settings, at(0)).await?;
+    stores.tenants.put(&scene.tenant.slug, &settings, at(0), None).await?;
     let proof = stores.jobs.proof(at(0)).await?;
     assert_eq!(proof.broken().collect::<Vec<_>>(), [(Check::ExceededLimits, 2)]);
     assert!(proof.holds(), "operators may lower limits at any time");

@@ -32,11 +32,11 @@ impl Planted {
             let running = depth.map_or(0, |depth| depth.by_state[3]) as u32;
             let mut raised = queue.settings.clone();
             raised.max_running = raised.max_running.map(|max| max + running);
-            self.inner.queues.put(&queue.name, &raised, request.now).await?;
+            self.inner.queues.put(&queue.name, &raised, request.now, None).await?;
         }
         let claim = self.inner.jobs.claim(request).await?;
         for queue in &queues {
-            self.inner.queues.put(&queue.name, &queue.settings, request.now).await?;
+            self.inner.queues.put(&queue.name, &queue.settings, request.now, None).await?;
         }
         Ok(claim)
     }

@@ -19,7 +19,7 @@ impl QueueStore for Planted {
         self.inner.queues.list().await
     }
 
-    async fn put_noted(
+    async fn put(
         &self,
         name: &QueueName,
         settings: &QueueSettings,
@@ -30,7 +30,7 @@ impl QueueStore for Planted {
         if self.is(Bug::RateNotSpent) {
             settings.rate = None;
         }
-        self.inner.queues.put_noted(name, &settings, now, note).await
+        self.inner.queues.put(name, &settings, now, note).await
     }
 
     async fn depths(&self) -> StoreResult<Vec<QueueDepth>> {

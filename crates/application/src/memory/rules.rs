@@ -149,7 +149,7 @@ fn webhook_key(rule: &Rule) -> Option<&str> {
 
 #[async_trait]
 impl RuleStore for MemoryStore {
-    async fn put_noted(
+    async fn put(
         &self,
         rule: &Rule,
         secrets: Option<&[SealedSecret]>,
@@ -177,7 +177,7 @@ impl RuleStore for MemoryStore {
         Ok(later.take(page.limit as usize).cloned().collect())
     }
 
-    async fn delete_noted(
+    async fn delete(
         &self,
         tenant: TenantId,
         rule: RuleId,

@@ -247,17 +247,8 @@ pub trait RuleStore: Send + Sync {
     /// Makes the rule, if its revision is 1, or changes it from the revision
     /// before, with its new secrets if there are any. What the engine keeps of
     /// it besides (health, counts) stays. Each revision is kept.
+    /// With a note of it goes the change: both are made or neither.
     async fn put(
-        &self,
-        rule: &Rule,
-        secrets: Option<&[SealedSecret]>,
-        actor: &Actor,
-    ) -> StoreResult<RulePut> {
-        self.put_noted(rule, secrets, actor, None).await
-    }
-
-    /// The same, with a note of it in the audit, if it is done: both or neither.
-    async fn put_noted(
         &self,
         rule: &Rule,
         secrets: Option<&[SealedSecret]>,
@@ -272,12 +263,8 @@ pub trait RuleStore: Send + Sync {
     async fn list(&self, tenant: TenantId, page: RulePage) -> StoreResult<Vec<Rule>>;
 
     /// Deletes a rule and its secrets. Its firings and jobs stay. Whether it was there.
-    async fn delete(&self, tenant: TenantId, rule: RuleId, now: Timestamp) -> StoreResult<bool> {
-        self.delete_noted(tenant, rule, now, None).await
-    }
-
-    /// The same, with a note of it in the audit, if it was there: both or neither.
-    async fn delete_noted(
+    /// The note of it is kept if it was.
+    async fn delete(
         &self,
         tenant: TenantId,
         rule: RuleId,

@@ -151,6 +151,6 @@ async fn with_another_kind(api: &Api) -> String {
     let id = KeyId(Uuid::from_u128(2));
     let (_, token) = Token::make(KeyKind::Tenant, id, [[5; 16]; 2]);
     let known = KnownKey { key: ApiKey { id, ..like }, digest: token.digest };
-    stores.keys.create(&known).await.unwrap();
+    stores.keys.create(&known, None, None).await.unwrap();
     Token::make(KeyKind::Operator, id, [[5; 16]; 2]).0
 }

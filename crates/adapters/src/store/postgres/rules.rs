@@ -164,7 +164,7 @@ impl PgRules {
 
 #[async_trait]
 impl RuleStore for PgRules {
-    async fn put_noted(
+    async fn put(
         &self,
         rule: &Rule,
         secrets: Option<&[SealedSecret]>,
@@ -189,7 +189,7 @@ impl RuleStore for PgRules {
         )
     }
 
-    async fn delete_noted(
+    async fn delete(
         &self,
         tenant: TenantId,
         rule: RuleId,

@@ -83,7 +83,7 @@ fn query(
 
 #[async_trait]
 impl RuleStore for SqliteStore {
-    async fn put_noted(
+    async fn put(
         &self,
         rule: &Rule,
         secrets: Option<&[SealedSecret]>,
@@ -113,7 +113,7 @@ impl RuleStore for SqliteStore {
         read_rules(&self.look(query(&LIST).bind(tenant.0).bind(after).bind(page.limit)).await?)
     }
 
-    async fn delete_noted(
+    async fn delete(
         &self,
         tenant: TenantId,
         rule: RuleId,
