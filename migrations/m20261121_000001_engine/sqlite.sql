@@ -275,18 +275,23 @@ create table progress (
 ) strict, without rowid;
 
 -- A worker that left stays as the name that its attempts refer to, no longer known.
+-- Names are each tenant's own; those without a tenant are the engine's. One that
+-- was never handed a job (`used`) is referred to by nothing, and can be deleted.
 create table worker (
   id integer primary key,
-  name text not null unique,
+  name text not null,
   tenant_id integer,
   queues text not null,
   kinds text not null,
   slots integer not null,
   known integer not null check (known in (0, 1)),
+  used integer not null default 0 check (used in (0, 1)),
   started_at integer not null,
   beat_at integer not null,
   lease_until integer not null
 ) strict;
+
+create unique index worker_name on worker (coalesce(tenant_id, 0), name);
 
 -- How many jobs of a queue are in a state, kept as they move.
 create table depth (

@@ -33,6 +33,8 @@ impl MigratorTrait for Migrator {
             script!("m20261121_000003_access"),
             // What operators look at: statistics, runners, queues that drain.
             script!("m20261121_000004_insight"),
+            // What waits of rules that act for many tenants.
+            script!("m20261121_000005_rule_wait"),
         ]
     }
 }

@@ -83,3 +83,40 @@ fn selectors(text: &str) -> Vec<(String, String)> {
     assert!(!found.is_empty());
     found
 }
+
+/// Every test that the table of promises names is there: `module::test`, or a module.
+#[test]
+fn promises_are_held_by_tests_that_exist() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let text = fs::read_to_string(top.join("docs/architecture.md")).unwrap();
+    let table = text.split_once("## What is promised").unwrap().1;
+    let mut sources = Vec::new();
+    for place in ["tests/it", "tests/src/contract", "crates/domain/src"] {
+        collect(&top.join(place), &mut sources);
+    }
+    let rows = table.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| # "));
+    let mut names = BTreeSet::new();
+    for row in rows {
+        let held_by = row.rsplit_once(" | ").unwrap().1;
+        names.extend(held_by.split('`').skip(1).step_by(2).map(ToOwned::to_owned));
+    }
+    assert!(names.len() > 40, "{names:?}");
+    for name in names {
+        let (module, test) = name.split_once("::").unwrap_or((&name, ""));
+        let mut of_module =
+            sources.iter().filter(|(path, _)| path.split(['/', '.']).any(|part| part == module));
+        let found = of_module.any(|(_, text)| text.contains(&format!("fn {test}")));
+        assert!(found, "docs/architecture.md names {name}, and there is no such test");
+    }
+}
+
+fn collect(folder: &Path, found: &mut Vec<(String, String)>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, found);
+        } else if path.extension().is_some_and(|kind| kind == "rs") {
+            found.push((path.to_string_lossy().into_owned(), fs::read_to_string(&path).unwrap()));
+        }
+    }
+}

@@ -227,12 +227,12 @@ impl<'a> Scene<'a> {
 
     /// Another tenant, with these settings.
     pub async fn tenant_with(&self, name: &str, settings: &TenantSettings) -> Result<Tenant> {
-        Ok(self.stores.tenants.put(&slug(name)?, settings, START).await?)
+        Ok(self.stores.tenants.put(&slug(name)?, settings, START, None).await?)
     }
 
     /// A queue with these settings.
     pub async fn queue_with(&self, name: &str, settings: &QueueSettings) -> Result<()> {
-        self.stores.queues.put(&queue(name)?, settings, START).await?;
+        self.stores.queues.put(&queue(name)?, settings, START, None).await?;
         Ok(())
     }
 
@@ -352,6 +352,8 @@ impl<'a> Scene<'a> {
 
     /// What must be so at the end of a case: the counters agree with the jobs.
     pub async fn healthy(&self, now: Timestamp) -> Result<()> {
+        let proof = self.stores.jobs.proof(now).await?;
+        assert!(proof.holds(), "{:?}", proof.broken().collect::<Vec<_>>());
         assert_eq!(self.stores.jobs.sweep(now).await?, taskflow_application::ports::Discrepancies::default());
         Ok(())
     }

@@ -220,7 +220,7 @@ impl Stage {
 
     /// A rule's firings, oldest first.
     pub async fn firings(&self, rule: &Rule) -> Result<Vec<Firing>> {
-        let page = FiringPage { before: None, outcome: None, limit: 500 };
+        let page = FiringPage { limit: 500, ..FiringPage::default() };
         let mut firings = self.stores.rules.firings(rule.tenant, rule.id, page).await?;
         firings.reverse();
         Ok(firings)

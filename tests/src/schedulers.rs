@@ -2,12 +2,13 @@
 //! killed and one is frozen: each occurrence must be fired once.
 
 use anyhow::{Context as _, Result, ensure};
-use sqlx::Row as _;
+use sqlx::{PgPool, Row as _};
 use taskflow_adapters::store::postgres::{PostgresOptions, PostgresStore};
 use taskflow_application::ports::{FiringPage, RulePut};
 use taskflow_checker::history::{ClockRow, JobRow, RuleRow};
 use taskflow_checker::{History, judge_by};
 use taskflow_domain::{Actor, TenantSlug, Timestamp};
+use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use crate::process::{Launch, Process, Signal, eventually};
@@ -37,6 +38,10 @@ pub struct Seen {
     /// median, the 99th percentile and the longest. The last one shows the time
     /// that the frozen process held what it had begun.
     pub late_ms: [f64; 3],
+    /// From a second to the commit of the last of its occurrences, as somebody
+    /// sees who looks every few milliseconds: the median, the 90th percentile and
+    /// the longest of all seconds.
+    pub done_ms: [f64; 3],
 }
 
 /// Adds rules whose time does not come, as copies of one.
@@ -45,6 +50,11 @@ insert into rule (tenant_id, id, name, enabled, mode, revision, body, trigger_ki
 select r.tenant_id, gen_random_uuid(), r.name, true, r.mode, 1, r.body, r.trigger_kind,
     r.next_at + 86400000000 + n, r.created_at, r.updated_at
 from (select * from rule where enabled limit 1) r, generate_series(1, $1::int4) n";
+
+/// The cursor of the slowest rule, and the time.
+const SLOWEST: &str = "
+select min(next_at), (extract(epoch from clock_timestamp()) * 1000000)::int8
+from rule where next_at is not null and enabled and deleted_at is null";
 
 /// How late occurrences were fired: half of them, 99 of 100, all.
 const LATE: &str = "
@@ -59,6 +69,7 @@ pub async fn run(url: &str, plan: Plan) -> Result<Seen> {
     let starting = (0..RUNNERS).map(|_| launch().start());
     let mut runners = futures_util::future::try_join_all(starting).await?;
     let first = begin(&store, plan).await?;
+    let watched = AbortOnDropHandle::new(tokio::spawn(watch(store.pool().clone(), first, plan.seconds)));
     let third = i64::try_from(plan.seconds)? * 1_000 / 3;
     // At each third, counted by the slowest rule.
     reached(&store, first.plus_millis(third)).await?;
@@ -67,11 +78,30 @@ pub async fn run(url: &str, plan: Plan) -> Result<Seen> {
     reached(&store, first.plus_millis(2 * third)).await?;
     runners[1].signal(Signal::Cont)?;
     reached(&store, first.plus_millis(3 * third)).await?;
+    let done_ms = watched.await??;
     sqlx::query("update rule set enabled = false").execute(store.pool()).await?;
-    let seen = judge(&store, plan, first).await;
+    let seen = judge(&store, plan, first).await.map(|seen| Seen { done_ms, ..seen });
     drop::<Vec<Process>>(runners);
     store.close().await;
     seen
+}
+
+/// How long after each second its last occurrence was committed.
+async fn watch(pool: PgPool, first: Timestamp, seconds: u64) -> Result<[f64; 3]> {
+    let mut late = Vec::new();
+    let mut awaited = first.micros();
+    let end = first.plus_millis(i64::try_from(seconds)? * 1_000).micros();
+    while awaited < end {
+        let (slowest, now): (i64, i64) = sqlx::query_as(SLOWEST).fetch_one(&pool).await?;
+        while slowest > awaited && awaited < end {
+            late.push((now - awaited) as f64 / 1_000.0);
+            awaited += 1_000_000;
+        }
+        sqlx::query("select pg_sleep(0.005)").execute(&pool).await?;
+    }
+    late.sort_by(f64::total_cmp);
+    let part = |share: f64| late[((late.len() - 1) as f64 * share) as usize];
+    Ok([part(0.5), part(0.9), part(1.0)])
 }
 
 /// Makes the rules, and starts all of them at once; answers their first occurrence.
@@ -82,7 +112,7 @@ async fn begin(store: &PostgresStore, plan: Plan) -> Result<Timestamp> {
     let never = now.plus_millis(30 * 86_400_000);
     for n in 1..=plan.rules {
         let rule = Draft::cron(tenant.id, n, "* * * * * *").next(never).0;
-        ensure!(stores.rules.put(&rule, None, &Actor::api()).await? == RulePut::Done);
+        ensure!(stores.rules.put(&rule, None, &Actor::api(), None).await? == RulePut::Done);
     }
     if plan.idle > 0 {
         sqlx::query(IDLE).bind(i32::try_from(plan.idle)?).execute(store.pool()).await?;
@@ -117,7 +147,7 @@ async fn judge(store: &PostgresStore, plan: Plan, first: Timestamp) -> Result<Se
     let least = u64::from(plan.rules) * plan.seconds / 2;
     ensure!(firings as u64 >= least, "only {firings} occurrences: the processes did not keep up");
     let late: Vec<f64> = sqlx::query_scalar(LATE).fetch_one(store.pool()).await?;
-    Ok(Seen { occurrences: firings, late_ms: [late[0], late[1], late[2]] })
+    Ok(Seen { occurrences: firings, late_ms: [late[0], late[1], late[2]], done_ms: [0.0; 3] })
 }
 
 /// The rules, what they came to and the jobs that they made.
@@ -129,7 +159,7 @@ async fn collect(store: &PostgresStore, plan: Plan, first: Timestamp) -> Result<
     let seen_at = store.now().await?.micros();
     for n in 1..=plan.rules {
         let rule = stores.rules.get(tenant, rule_id(n)).await?.context("a rule")?;
-        let page = FiringPage { before: None, outcome: None, limit: u32::MAX >> 1 };
+        let page = FiringPage { before: None, outcome: None, tenant: None, limit: u32::MAX >> 1 };
         let firings = stores.rules.firings(tenant, rule.id, page).await?;
         let name = owner.as_str().to_owned();
         history.firings.extend(firings.iter().map(|firing| firing_row(firing, name.clone())));
@@ -180,10 +210,12 @@ impl Seen {
     pub fn print(&self, plan: Plan) {
         let Plan { rules, seconds, idle } = plan;
         let [median, most, longest] = self.late_ms;
+        let [done, slow, slowest] = self.done_ms;
         println!(
             "report: occurrences of {rules} rules of every second for {seconds} s beside {idle} idle ones, five \
              processes, each fired once | {} (late by {median:.0} ms in the middle, {most:.0} ms for 99 of \
-             100, {longest:.0} ms at most, while one was frozen)",
+             100, {longest:.0} ms at most, while one was frozen; all of a second committed after {done:.0} ms in \
+             the middle, {slow:.0} ms for 9 of 10, {slowest:.0} ms at most)",
             self.occurrences
         );
     }

@@ -126,14 +126,16 @@ impl PulseWorker for OnePulse {
         };
         let source = Arc::new(bounded);
         let slots = jobs.clamp(1, 100);
-        let worker = Worker::new(WorkerConfig { slots, max_batch: slots, ..WorkerConfig::default() });
+        // What runs when the time is up has as long again, the grace included.
+        let usual = WorkerConfig::default();
+        let grace = usual.grace.min(budget / 4);
+        let worker = Worker::new(WorkerConfig { slots, max_batch: slots, grace, ..usual });
         let timer = stop.clone();
         let alarm = tokio::spawn(async move {
             tokio::time::sleep(budget).await;
             timer.cancel();
         });
-        // An attempt that is under way when the time is up has a little longer.
-        let ran = worker.run(source.clone(), self.executor.clone(), stop, budget).await;
+        let ran = worker.run(source.clone(), self.executor.clone(), stop, budget.saturating_sub(grace)).await;
         alarm.abort();
         ran.map_err(|error| refused(&error))?;
         Ok(jobs - source.left.load(Ordering::SeqCst))

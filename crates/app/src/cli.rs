@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use crate::config::{Layers, Need, flags, given};
+use crate::config::{Layers, Need, flags, given, hidden};
 
 /// The whole command line.
 pub(crate) fn command() -> Command {
@@ -27,12 +27,14 @@ pub(crate) fn command() -> Command {
                 .global(true),
         )
         .args(flags())
+        .after_long_help(hidden())
         .subcommand(Command::new("up").about("Runs everything in one process: API, worker and scheduler"))
         .subcommand(Command::new("api").about("Runs the API alone; needs PostgreSQL"))
         .subcommand(Command::new("worker").about("Runs worker and scheduler alone; needs PostgreSQL"))
         .subcommand(Command::new("migrate").about("Brings the database's schema up to date, and ends"))
         .subcommand(crate::commands::audit::command())
         .subcommand(crate::commands::bench::command())
+        .subcommand(crate::commands::doctor::command())
         .subcommand(
             Command::new("config")
                 .about("Shows what is in force and where each value came from")
@@ -46,7 +48,7 @@ pub(crate) fn need(command: &str) -> Option<Need> {
         "up" => Some(Need::Listener),
         "api" => Some(Need::SharedListener),
         "worker" => Some(Need::SharedDatabase),
-        "migrate" | "bench" | "audit" => Some(Need::Nothing),
+        "migrate" | "bench" | "audit" | "doctor" => Some(Need::Nothing),
         _ => None,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use taskflow_adapters::store::postgres::{PostgresOptions, PostgresStore};
 use taskflow_adapters::store::sqlite::{SqliteOptions, SqliteStore};
 use taskflow_application::ports::{StoreError, StoreResult, Stores};
@@ -43,10 +43,35 @@ impl Database {
 
     /// Opens it, with the tables in a schema of that name where it has schemas.
     pub(crate) async fn open_in(config: &config::Database, schema: Option<String>) -> Result<Self> {
+        Self::open_as(config, schema, false).await
+    }
+
+    /// Opens one that must be there with its tables, to look at it and change nothing.
+    pub(crate) async fn open_to_look(config: &config::Database) -> Result<Self> {
+        if let DatabaseUrl::Sqlite(url) = &config.url
+            && !SqliteStore::exists(url)
+        {
+            bail!("there is no database at {url}: DATABASE_URL names the one that is meant");
+        }
+        let database = Self::open_as(config, None, true).await?;
+        let made = match &database {
+            Self::Postgres(store) => store.is_made().await,
+            Self::Sqlite(store) => store.is_made().await,
+        };
+        if !made.with_context(|| format!("cannot read {:?}", config.url))? {
+            bail!(
+                "{:?} has no tables of TaskFlow: DATABASE_URL names the database that is meant",
+                config.url
+            );
+        }
+        Ok(database)
+    }
+
+    async fn open_as(config: &config::Database, schema: Option<String>, look: bool) -> Result<Self> {
         let give_up = Instant::now() + PATIENCE;
         let mut told = false;
         loop {
-            match Self::try_open(config, schema.clone()).await {
+            match Self::try_open(config, schema.clone(), look).await {
                 Ok(database) => return Ok(database),
                 Err(StoreError::Unavailable(reason)) if Instant::now() < give_up => {
                     if !told {
@@ -60,7 +85,7 @@ impl Database {
         }
     }
 
-    async fn try_open(config: &config::Database, schema: Option<String>) -> StoreResult<Self> {
+    async fn try_open(config: &config::Database, schema: Option<String>, look: bool) -> StoreResult<Self> {
         match &config.url {
             DatabaseUrl::Postgres(url) => {
                 let options = PostgresOptions {
@@ -71,7 +96,8 @@ impl Database {
                 PostgresStore::connect(url, options).await.map(|store| Self::Postgres(Box::new(store)))
             }
             DatabaseUrl::Sqlite(url) => {
-                SqliteStore::connect(url, SqliteOptions::default()).await.map(Self::Sqlite)
+                let options = SqliteOptions { read_only: look, ..SqliteOptions::default() };
+                SqliteStore::connect(url, options).await.map(Self::Sqlite)
             }
         }
     }
@@ -97,6 +123,14 @@ impl Database {
     pub(crate) async fn now(&self) -> StoreResult<Option<Timestamp>> {
         match self {
             Self::Postgres(store) => store.now().await.map(Some),
+            Self::Sqlite(_) => Ok(None),
+        }
+    }
+
+    /// How long the oldest transaction of the database has been open, where there is a server.
+    pub(crate) async fn oldest_transaction(&self) -> StoreResult<Option<Duration>> {
+        match self {
+            Self::Postgres(store) => store.oldest_transaction().await.map(Some),
             Self::Sqlite(_) => Ok(None),
         }
     }

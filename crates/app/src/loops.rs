@@ -12,11 +12,13 @@ use taskflow_adapters::telemetry::{
 };
 use taskflow_application::World;
 use taskflow_application::access::Access;
+use taskflow_application::audit::Audit;
 use taskflow_application::insight::Insight;
 use taskflow_application::maintain::{Maintain, Step};
 use taskflow_application::meter;
 use taskflow_application::ports::{RunnerStatus, StoreError, StoreResult, Topic};
 use taskflow_domain::JobState;
+use taskflow_domain::queue::QueueSettings;
 use taskflow_worker::WorkerStats;
 use tokio::sync::watch;
 
@@ -42,6 +44,8 @@ const KEY_USES: Duration = Duration::from_secs(10);
 const STATS: Duration = Duration::from_secs(2);
 /// How often a process learns which queues take no new jobs.
 const DRAINS: Duration = Duration::from_secs(1);
+/// How often the end of the audit is logged.
+const AUDIT_HEAD: Duration = Duration::from_hours(1);
 /// How often a process tells what its loops did.
 const TELL: Duration = Duration::from_secs(5);
 
@@ -139,6 +143,11 @@ pub(crate) fn start_engine(runner: &Runner, world: &World, maintain: Arc<Maintai
         let insight = insight.clone();
         async move { insight.forget().await }
     });
+    let audit = Audit::new(world.clone());
+    runner.start("audit_head", every(AUDIT_HEAD), move || {
+        let audit = audit.clone();
+        async move { audit.log_head().await.map(|()| Step::default()) }
+    });
     let world = world.clone();
     runner.start("depths", every(DEPTHS), move || {
         let world = world.clone();
@@ -187,12 +196,18 @@ async fn look(database: &Database) -> StoreResult<Step> {
 }
 
 async fn sample_depths(world: &World) -> StoreResult<Step> {
+    // What an operator set up is shown, whatever names tenants bring along.
+    for queue in world.stores.queues.list().await? {
+        if queue.settings != QueueSettings::default() {
+            meter::keep_label(&queue.name);
+        }
+    }
     let depths = world.stores.queues.depths().await?;
     let now = world.clock.now();
     // Queues that share a label are shown together.
     let mut shown = BTreeMap::<_, ([u64; 9], i64, u64)>::new();
     for depth in depths {
-        let (counts, age_us, lag_us) = shown.entry(meter::queue_label(&depth.name)).or_default();
+        let (counts, age_us, lag_us) = shown.entry(meter::queue_label(&depth.name, None)).or_default();
         counts.iter_mut().zip(depth.by_state).for_each(|(sum, n)| *sum += n);
         *age_us = depth.oldest_due.map_or(0, |due| now.micros_since(due)).max(*age_us);
         *lag_us = depth.lag_us.max(*lag_us);

@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result};
 use taskflow_adapters::rest;
 use taskflow_adapters::rest::server::{self, ServerLimits};
 use taskflow_adapters::telemetry::{Metrics, Traces, start_traces};
+use taskflow_application::audit::Audit;
 use taskflow_application::automation::Automation;
 use taskflow_application::insight::Insight;
 use taskflow_application::maintain::Maintain;
@@ -123,6 +124,7 @@ impl Process {
         let insight = Insight::new(self.engine.world.clone());
         let work = async {
             insight.flush().await?;
+            Audit::new(self.engine.world.clone()).log_head().await?;
             insight.leave(name).await
         };
         if !matches!(tokio::time::timeout(CLOSE, work).await, Ok(Ok(()))) {

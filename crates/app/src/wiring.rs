@@ -58,6 +58,22 @@ impl Engine {
             Database::Postgres(store) => PgWakeups::start(store, stop.clone()),
             Database::Sqlite(_) => Arc::new(LocalWakeups::default()),
         };
+        Ok(Self::of(database, clock, wakeups, ids, vault))
+    }
+
+    /// The ports over a database that is only looked at.
+    pub(crate) fn looking(database: Database) -> Self {
+        let (clock, wakeups) = (SystemClock::new(), Arc::new(LocalWakeups::default()));
+        Self::of(database, clock, wakeups, Arc::new(SystemIds::new()), None)
+    }
+
+    fn of(
+        database: Database,
+        clock: SystemClock,
+        wakeups: Arc<dyn Wakeups>,
+        ids: Arc<SystemIds>,
+        vault: Option<Arc<dyn Vault>>,
+    ) -> Self {
         let world = World {
             stores: database.stores(),
             clock: Arc::new(clock.clone()),
@@ -68,7 +84,7 @@ impl Engine {
             drains: Drains::default(),
             vault,
         };
-        Ok(Self { world, clock, database })
+        Self { world, clock, database }
     }
 
     /// Where this process's worker gets its jobs.
@@ -105,6 +121,7 @@ impl Engine {
             let operator = config.auth.operator_key.as_ref().map(|key| key.0.as_str());
             state.access = Access::keyed(world.clone(), operator);
         }
+        state.any_host = !config.http.listen.ip().is_loopback();
         let database = self.database.clone();
         state.ready = Arc::new(move || {
             let database = database.clone();

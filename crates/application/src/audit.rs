@@ -138,6 +138,14 @@ impl Audit {
         self.notes.ask(note).await
     }
 
+    /// Logs where the chain ends. Whoever owns the database can cut entries off its
+    /// end and leave a whole chain; the log, which is kept elsewhere, shows that.
+    pub async fn log_head(&self) -> StoreResult<()> {
+        let AuditHead { seq, seal } = self.world.stores.audit.head().await?;
+        tracing::info!(audit.head = %format_args!("{seq}:{seal}"), "the audit ends here");
+        Ok(())
+    }
+
     /// Entries, newest first.
     pub async fn list(
         &self,

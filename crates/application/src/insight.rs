@@ -1,5 +1,6 @@
 //! What operators and owners ask of the engine: why, how much, and who does it.
 
+use metrics::counter;
 use taskflow_domain::explain::{Explanation, QueueGate, explain, explain_queue};
 use taskflow_domain::{JobId, QueueName, Rule, TenantSlug, Timestamp};
 
@@ -7,7 +8,8 @@ use crate::World;
 use crate::caller::{Caller, Directory};
 use crate::jobs::JobsError;
 use crate::maintain::Step;
-use crate::ports::{Bucket, Recent, RulePage, RunnerStatus, SeriesWish, StoreResult};
+use crate::meter;
+use crate::ports::{Bucket, Recent, RulePage, RunnerStatus, SeriesWish, StoreError, StoreResult};
 use crate::tally::{MINUTE_US, minute_of};
 
 /// The latest figures of a queue cover the running minute and so many before it.
@@ -87,12 +89,19 @@ impl Insight {
         self.world.stores.stats.leave(runner).await
     }
 
-    /// Writes away what this process counted.
+    /// Writes away what this process counted. What could not be written is tried
+    /// again with what comes next, unless the database will never take it.
     pub async fn flush(&self) -> StoreResult<Step> {
         let batch = self.world.tally.take();
         if let Err(error) = self.world.stores.stats.add(&batch).await {
-            // If only the answer was lost, these figures are counted twice.
-            self.world.tally.put_back(batch);
+            match error {
+                // If only the answer was lost, these figures are counted twice.
+                StoreError::Unavailable(_) | StoreError::Full(_) => self.world.tally.put_back(batch),
+                // Put back, they would stand in the way of all that come after them.
+                StoreError::Rejected(_) | StoreError::Corrupt { .. } => {
+                    counter!(meter::STATS_DROPPED).increment(batch.counts.len() as u64);
+                }
+            }
             return Err(error);
         }
         Ok(Step::default())

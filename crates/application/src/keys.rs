@@ -88,7 +88,7 @@ impl Keys {
         let random = [self.world.ids.bytes(), self.world.ids.bytes()];
         let (text, token) = Token::make(kind, key.id, random);
         let known = KnownKey { key: key.clone(), digest: token.digest };
-        self.world.stores.keys.create_noted(&known, instead_of, Some(note)).await?;
+        self.world.stores.keys.create(&known, instead_of, Some(note)).await?;
         Ok(MadeKey { key, text })
     }
 
@@ -143,7 +143,7 @@ impl Keys {
         let now = self.world.clock.now();
         let ended = ApiKey { revoked_at: old.revoked_at.or(Some(now)), ..old.clone() };
         let note = note(caller, now, "key.revoke", &ended, Some(&old));
-        self.world.stores.keys.revoke_noted(id, now, Some(note)).await?;
+        self.world.stores.keys.revoke(id, now, Some(note)).await?;
         self.get(id).await
     }
 }

@@ -114,19 +114,26 @@ impl Maintain {
         }
         let end = |lease: taskflow_domain::Lease| {
             let took_us = now.micros_since(lease.started_at);
+            let verdict = lease.unanswered();
+            let why = match verdict {
+                Verdict::Lost => "lease expired: the worker is lost",
+                _ => "the attempt took too long, and its worker did not stop it",
+            };
             tracing::warn!(
                 job.id = %lease.job,
                 worker.name = %lease.worker,
                 attempt.number = lease.counters.attempt,
-                "lease expired: the worker is lost",
+                "{why}",
             );
-            Ended { lease, verdict: Verdict::Lost, took_us }
+            Ended { lease, verdict, took_us }
         };
         let more = expired.len() == REAP_STEP as usize;
         let ended: Vec<_> = expired.into_iter().map(end).collect();
-        let settled = self.work.settle(&ended).await?;
-        let jobs = settled.iter().filter(|settled| **settled != Settled::LeaseLost).count() as u32;
-        counter!(meter::LEASES_EXPIRED).increment(u64::from(jobs));
+        let settled = self.work.settle_lapsed(&ended).await?;
+        let done = || ended.iter().zip(&settled).filter(|(_, settled)| **settled != Settled::LeaseLost);
+        let lost = done().filter(|(end, _)| end.verdict == Verdict::Lost).count();
+        counter!(meter::LEASES_EXPIRED).increment(lost as u64);
+        let jobs = done().count() as u32;
         Ok(Step { jobs, more, next: None })
     }
 

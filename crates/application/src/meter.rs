@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{PoisonError, RwLock};
 
 use metrics::{SharedString, counter, histogram};
-use taskflow_domain::{JobState, Lease, Outcome, QueueName, Timestamp};
+use taskflow_domain::{Decision, Job, JobChange, JobState, Lease, Outcome, QueueName, TenantId, Timestamp};
 
-use crate::tally::{Subject, Tally};
+use crate::ports::Committed;
+use crate::tally::{Subject, Tally, minute_of};
 
 /// Jobs accepted, by `queue`.
 pub const JOBS_CREATED: &str = "taskflow_jobs_created_total";
@@ -33,50 +34,82 @@ pub const DISCREPANCIES: &str = "taskflow_discrepancies_total";
 /// Jobs that one transaction of concurrent submits held.
 pub const SUBMIT_BATCH: &str = "taskflow_submit_batch_jobs";
 
-/// Subjects of statistics that were not counted because there were too many at once.
+/// Subjects of statistics that were not counted because there were too many at
+/// once, or because the database refused them.
 pub const STATS_DROPPED: &str = "taskflow_stats_dropped_total";
 
 /// So many queues have a label of their own; the others share one. Whoever may
 /// submit may name queues, so their number has no bound.
-const MOST_QUEUES: usize = 200;
+const MOST_QUEUES: usize = 500;
+/// So many of them by jobs of one tenant, so that no tenant's queues push out those
+/// of others. Queues that an operator set up do not count.
+const MOST_OF_TENANT: usize = 50;
 /// The label that the other queues share.
 const OTHERS: &str = "_other";
 
-static QUEUES: RwLock<BTreeSet<QueueName>> = RwLock::new(BTreeSet::new());
+/// The queues with labels of their own, and how many each tenant brought.
+#[derive(Debug, Default)]
+struct Labels {
+    queues: BTreeSet<QueueName>,
+    brought: BTreeMap<Option<TenantId>, usize>,
+    all: usize,
+}
 
-/// What a queue is called in metrics.
-pub fn queue_label(queue: &QueueName) -> SharedString {
-    let known = |queues: &BTreeSet<QueueName>| queues.contains(queue);
-    if known(&QUEUES.read().unwrap_or_else(PoisonError::into_inner)) {
-        return queue.as_str().to_owned().into();
+impl Labels {
+    const NONE: Self = Self { queues: BTreeSet::new(), brought: BTreeMap::new(), all: 0 };
+
+    fn admit(&mut self, queue: &QueueName, by: Option<TenantId>) -> bool {
+        if self.queues.contains(queue) {
+            return true;
+        }
+        let brought = self.brought.entry(by).or_default();
+        if self.all >= MOST_QUEUES || *brought >= MOST_OF_TENANT {
+            return false;
+        }
+        *brought += 1;
+        self.all += 1;
+        self.queues.insert(queue.clone())
     }
-    let mut queues = QUEUES.write().unwrap_or_else(PoisonError::into_inner);
-    if queues.len() < MOST_QUEUES || known(&queues) {
-        queues.insert(queue.clone());
+}
+
+static LABELS: RwLock<Labels> = RwLock::new(Labels::NONE);
+
+/// What a queue is called in metrics about jobs of a tenant, or of nobody in
+/// particular.
+pub fn queue_label(queue: &QueueName, of: Option<TenantId>) -> SharedString {
+    let known = LABELS.read().unwrap_or_else(PoisonError::into_inner).queues.contains(queue);
+    if known || LABELS.write().unwrap_or_else(PoisonError::into_inner).admit(queue, of) {
         return queue.as_str().to_owned().into();
     }
     OTHERS.into()
 }
 
-pub(crate) fn created<'a, I: Iterator<Item = &'a Subject>>(tally: &Tally, jobs: impl Fn() -> I) {
-    let mut queues: BTreeMap<&QueueName, u64> = BTreeMap::new();
-    for subject in jobs() {
-        *queues.entry(&subject.queue).or_default() += 1;
+/// Gives a queue that an operator set up a label of its own, whatever the number.
+pub fn keep_label(queue: &QueueName) {
+    if !LABELS.read().unwrap_or_else(PoisonError::into_inner).queues.contains(queue) {
+        LABELS.write().unwrap_or_else(PoisonError::into_inner).queues.insert(queue.clone());
     }
-    for (queue, n) in queues {
-        counter!(JOBS_CREATED, "queue" => queue_label(queue)).increment(n);
+}
+
+pub(crate) fn created<'a, I: Iterator<Item = &'a Subject>>(tally: &Tally, jobs: impl Fn() -> I) {
+    let mut queues: BTreeMap<(&QueueName, TenantId), u64> = BTreeMap::new();
+    for subject in jobs() {
+        *queues.entry((&subject.queue, subject.tenant)).or_default() += 1;
+    }
+    for ((queue, tenant), n) in queues {
+        counter!(JOBS_CREATED, "queue" => queue_label(queue, Some(tenant))).increment(n);
     }
     tally.created(jobs());
 }
 
 pub(crate) fn claimed<'a, I: Iterator<Item = &'a Lease>>(tally: &Tally, leases: impl Fn() -> I) {
-    let mut queues: BTreeMap<&QueueName, Vec<f64>> = BTreeMap::new();
+    let mut queues: BTreeMap<(&QueueName, TenantId), Vec<f64>> = BTreeMap::new();
     for lease in leases() {
         let wait_us = lease.started_at.micros_since(lease.due).max(0);
-        queues.entry(&lease.queue).or_default().push(wait_us as f64 / 1e6);
+        queues.entry((&lease.queue, lease.tenant)).or_default().push(wait_us as f64 / 1e6);
     }
-    for (queue, waits) in queues {
-        let label = queue_label(queue);
+    for ((queue, tenant), waits) in queues {
+        let label = queue_label(queue, Some(tenant));
         counter!(ATTEMPTS_STARTED, "queue" => label.clone()).increment(waits.len() as u64);
         let histogram = histogram!(JOB_WAIT, "queue" => label);
         for wait in waits {
@@ -96,12 +129,12 @@ pub(crate) struct Finished<'a> {
 }
 
 pub(crate) fn finished(tally: &Tally, ends: &[Finished<'_>]) {
-    let mut queues: BTreeMap<&QueueName, Vec<&Finished<'_>>> = BTreeMap::new();
+    let mut queues: BTreeMap<(&QueueName, TenantId), Vec<&Finished<'_>>> = BTreeMap::new();
     for end in ends {
-        queues.entry(&end.lease.queue).or_default().push(end);
+        queues.entry((&end.lease.queue, end.lease.tenant)).or_default().push(end);
     }
-    for (queue, ends) in queues {
-        let label = queue_label(queue);
+    for ((queue, tenant), ends) in queues {
+        let label = queue_label(queue, Some(tenant));
         let run = histogram!(JOB_RUN, "queue" => label.clone());
         let (mut outcomes, mut states) = (BTreeMap::new(), BTreeMap::new());
         for end in ends {
@@ -121,6 +154,22 @@ pub(crate) fn finished(tally: &Tally, ends: &[Finished<'_>]) {
         }
     }
     tally.ended(ends.iter().map(|end| (end.lease, end.at, end.took_us, end.then)));
+}
+
+/// Counts the jobs that these changes ended while they did not run: no attempt ends
+/// with them, and [`finished`] hears only of attempts.
+pub(crate) fn cancelled(tally: &Tally, jobs: &[&Job], changes: &[JobChange], committed: &[Committed]) {
+    let ended = |change: &JobChange| match &change.decision {
+        Decision::Move(standing) => change.attempt.is_none() && standing.state() == JobState::Cancelled,
+        Decision::RequestCancel(_) | Decision::Keep => false,
+    };
+    for ((job, change), done) in jobs.iter().zip(changes).zip(committed) {
+        if *done == Committed::Done && ended(change) {
+            let label = queue_label(&job.spec.queue, Some(job.spec.tenant));
+            counter!(JOBS_FINISHED, "queue" => label, "state" => JobState::Cancelled.as_str()).increment(1);
+            tally.cancelled(Subject { minute: minute_of(change.at), ..Subject::of(&job.spec) });
+        }
+    }
 }
 
 /// Firings of rules, by `outcome` and `reason`.
@@ -150,4 +199,25 @@ pub(crate) fn received(outcome: &'static str, count: usize) {
 
 pub(crate) fn dispatched(entries: usize) {
     counter!(EVENTS_DISPATCHED).increment(entries as u64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_tenant_pushes_out_the_queues_of_others() {
+        let mut labels = Labels::default();
+        let name = |n: usize| QueueName::new(&format!("squat-{n}")).unwrap();
+        let (one, other) = (Some(TenantId(1)), Some(TenantId(2)));
+        let admitted = (0..2_000).filter(|n| labels.admit(&name(*n), one)).count();
+        assert_eq!(admitted, MOST_OF_TENANT);
+        assert!(labels.admit(&QueueName::new("important").unwrap(), other));
+        assert!(labels.admit(&QueueName::new("important").unwrap(), one), "it is known");
+        for (tenant, n) in (3_i32..100).flat_map(|tenant| (0..60).map(move |n| (tenant, n))) {
+            let queue = QueueName::new(&format!("queue-{tenant}-{n}")).unwrap();
+            labels.admit(&queue, Some(TenantId(tenant)));
+        }
+        assert_eq!(labels.queues.len(), MOST_QUEUES);
+    }
 }

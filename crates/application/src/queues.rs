@@ -144,7 +144,7 @@ impl Queues {
         let now = self.world.clock.now();
         let change = (before.map(told), Some(told(&after)));
         let note = AuditNote::of(caller, now, None, action, format!("queue:{name}"), change);
-        let queue = self.world.stores.queues.put_noted(name, &after, now, Some(note)).await?;
+        let queue = self.world.stores.queues.put(name, &after, now, Some(note)).await?;
         self.world.drains.note(name, after.drain.is_some());
         self.world.wakeups.nudge(Topic::Work);
         Ok(queue)

@@ -196,6 +196,13 @@ impl Tally {
         }
     }
 
+    /// A job was cancelled while it did not run.
+    pub fn cancelled(&self, subject: Subject) {
+        if let Some(counts) = self.batch().counts(subject) {
+            counts.cancelled += 1;
+        }
+    }
+
     /// Takes what was counted since the last call.
     pub fn take(&self) -> Batch {
         std::mem::take(&mut *self.batch())

@@ -45,7 +45,7 @@ impl Tenants {
         let now = self.world.clock.now();
         let change = (before, Some(told(&settings)));
         let note = AuditNote::of(caller, now, Some(slug), "tenant.put", format!("tenant:{slug}"), change);
-        let tenant = tenants.put_noted(slug, &settings, now, Some(note)).await?;
+        let tenant = tenants.put(slug, &settings, now, Some(note)).await?;
         self.world.wakeups.nudge(Topic::Work);
         Ok(tenant)
     }

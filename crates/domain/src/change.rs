@@ -8,11 +8,13 @@
 
 mod act;
 mod settle;
+mod stop;
 #[cfg(test)]
 mod tests;
 
 pub use act::{cancel, edit, pause, redrive, resume};
 pub use settle::settle;
+pub use stop::Stop;
 
 use crate::attempt::{Attempt, AttemptError};
 use crate::event::{Actor, EventKind};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::attempt::Attempt;
+use crate::attempt::{Attempt, AttemptError};
 use crate::event::Actor;
 use crate::id::{CorrelationId, FiringId, JobId, LeaseToken, RuleId, TenantId};
 use crate::name::{Kind, QueueName, TenantSlug, WorkerName};
@@ -320,52 +320,13 @@ pub struct Job {
     pub seq: u32,
     /// Its latest attempt, running or ended.
     pub last_attempt: Option<Attempt>,
+    /// Why its latest attempt that has ended did not succeed. It outlasts the start
+    /// of the next one.
+    pub last_error: Option<AttemptError>,
     /// How far it is.
     pub progress: Progress,
-    /// When it last changed.
+    /// When it last changed: the time of the last entry of its history.
     pub updated_at: Timestamp,
-}
-
-/// The claim of one worker on one job: all that deciding the attempt's end needs.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Lease {
-    /// The job's owner.
-    pub tenant: TenantId,
-    /// The job.
-    pub job: JobId,
-    /// The queue that it came from.
-    pub queue: QueueName,
-    /// What it does.
-    pub kind: Kind,
-    /// The fence.
-    pub token: LeaseToken,
-    /// Who holds it.
-    pub worker: WorkerName,
-    /// What is counted of the job, this attempt included.
-    pub counters: Counters,
-    /// The job's retry policy.
-    pub retry_policy: RetryPolicy,
-    /// When the job became due.
-    pub due: Timestamp,
-    /// When the attempt began.
-    pub started_at: Timestamp,
-    /// What the fair share was charged for it, in microseconds of slot time.
-    pub charged_us: i64,
-    /// Whether somebody asked for its end.
-    pub cancel: Option<CancelRequest>,
-}
-
-/// A job handed to a worker.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ClaimedJob {
-    /// The claim.
-    pub lease: Lease,
-    /// What is to be done.
-    pub spec: JobSpec,
-    /// The job's owner, as the outside names it.
-    pub slug: TenantSlug,
-    /// When the lease ends unless it is extended.
-    pub expires_at: Timestamp,
 }
 
 #[cfg(test)]

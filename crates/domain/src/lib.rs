@@ -13,6 +13,7 @@ pub mod id;
 pub mod inbound;
 pub mod job;
 pub mod key;
+pub mod lease;
 pub mod name;
 pub mod queue;
 pub mod retry;
@@ -33,11 +34,9 @@ pub use id::{
     CorrelationId, EventId, FanOutId, FiringId, JobId, KeyId, LeaseToken, QueueId, RuleId, TenantId,
 };
 pub use inbound::InboundEvent;
-pub use job::{
-    CancelRequest, ClaimedJob, Counters, Delay, Job, JobSpec, Json, Labels, Lease, Priority, Progress,
-    Standing,
-};
+pub use job::{CancelRequest, Counters, Delay, Job, JobSpec, Json, Labels, Priority, Progress, Standing};
 pub use key::ApiKey;
+pub use lease::{ClaimedJob, Lease};
 pub use name::{Kind, NameError, QueueName, TenantSlug, WorkerName};
 pub use retry::{Jitter, RetryPolicy, Strategy};
 pub use rule::{Firing, FiringOutcome, Rule, RuleDocument};

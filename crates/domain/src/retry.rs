@@ -74,6 +74,8 @@ pub struct PolicyError {
 }
 
 impl RetryPolicy {
+    /// The most attempts.
+    pub const MOST_ATTEMPTS: u16 = 100;
     /// A year: the longest delay that a policy may name.
     pub const LONGEST_DELAY_MS: u64 = 366 * 24 * 3_600_000;
 
@@ -85,7 +87,7 @@ impl RetryPolicy {
                 faults.push(PolicyError { field, range });
             }
         };
-        need((1..=100).contains(&self.max_attempts), "max_attempts", "from 1 to 100");
+        need((1..=Self::MOST_ATTEMPTS).contains(&self.max_attempts), "max_attempts", "from 1 to 100");
         need(self.base_delay_ms <= Self::LONGEST_DELAY_MS, "base_delay_ms", "at most 31622400000 (366 days)");
         need(self.max_delay_ms <= Self::LONGEST_DELAY_MS, "max_delay_ms", "at most 31622400000 (366 days)");
         need(self.factor.is_finite() && (1.0..=100.0).contains(&self.factor), "factor", "from 1.0 to 100.0");

@@ -126,7 +126,7 @@ pub struct QueueRequest {
 /// A hold on a queue.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"reason": "the mail server is down", "until": "2026-01-31T09:30:00Z"}))]
+#[schema(example = json!({"reason": "the mail server is down", "until": "2030-01-01T00:00:00Z"}))]
 pub struct PauseRequest {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]

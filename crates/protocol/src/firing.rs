@@ -62,6 +62,9 @@ pub struct Firing {
     /// The firing.
     #[schema(value_type = String, format = "uuid")]
     pub id: Uuid,
+    /// The tenant that it was for, and whose the jobs are.
+    #[schema(example = "acme")]
+    pub tenant: String,
     /// The rule.
     #[schema(value_type = String, format = "uuid")]
     pub rule_id: Uuid,

@@ -47,6 +47,9 @@ pub struct InboundEvent {
 pub struct DeliveryList {
     /// The deliveries.
     pub items: Vec<InboundEvent>,
+    /// Where the next page begins; null on the last one.
+    #[schema(example = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")]
+    pub next_cursor: Option<String>,
 }
 
 /// A `CloudEvent` in its JSON form. Extension attributes may stand beside these.
@@ -101,9 +104,10 @@ pub struct PulseRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0, maximum = 1000)]
     pub max_jobs: Option<u32>,
-    /// How long it begins new work, in milliseconds; 5000 if not said.
+    /// How long it begins new work, in milliseconds; 5000 if not said. What runs
+    /// then has as long again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 0, maximum = 60_000)]
+    #[schema(minimum = 0, maximum = 30_000)]
     pub budget_ms: Option<u64>,
 }
 

@@ -255,6 +255,9 @@ pub struct StatSeries {
     pub span_seconds: u32,
     /// The buckets in which something happened, the latest first.
     pub items: Vec<StatBucket>,
+    /// Where the next page begins; null on the last one.
+    #[schema(example = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")]
+    pub next_cursor: Option<String>,
 }
 
 /// What a loop of a process did last.

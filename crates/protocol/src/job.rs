@@ -272,7 +272,7 @@ pub struct Job {
     /// What its latest attempt brought back.
     #[schema(value_type = Option<serde_json::Value>)]
     pub result: Option<Document>,
-    /// Why its latest attempt did not succeed.
+    /// Why its latest attempt that has ended did not succeed.
     pub last_error: Option<AttemptError>,
     /// Why it is in its state, where the state alone does not say it.
     #[schema(example = "attempts_exhausted")]

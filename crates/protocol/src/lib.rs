@@ -46,6 +46,7 @@ pub use page::{
 pub use problem::{Problem, ProblemError, ProblemPlace};
 pub use request::{
     BatchJob, BatchRequest, BulkAnswer, BulkFilter, BulkRequest, CancelRequest, EditRequest, JobRequest,
+    ReasonRequest,
 };
 pub use rule::{
     CronDialect, DstAnswer, DstGap, DstOverlap, MisfireChoice, MisfireRule, OverlapPolicy, RuleAction,
@@ -53,7 +54,7 @@ pub use rule::{
 };
 pub use time::Time;
 pub use work::{
-    ClaimAnswer, ClaimRequest, ClaimedJob, CompleteItem, CompleteRequest, FailItem, FailRequest,
+    ClaimAnswer, ClaimRequest, ClaimedJob, CompleteItem, CompleteRequest, FailItem, FailOutcome, FailRequest,
     HeartbeatItem, HeartbeatRequest, LeaseTerms, ProgressItem, ProgressRequest, ReportAnswer, ReportItem,
 };
 

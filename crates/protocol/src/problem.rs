@@ -36,7 +36,7 @@ pub struct ProblemError {
     #[schema(example = "is required")]
     pub detail: String,
     /// Where: a JSON pointer as a URI fragment, into the body, or into the object of all query
-    /// parameters or headers.
+    /// parameters, headers or parts of the path.
     #[schema(pattern = "^#", example = "#/kind")]
     pub pointer: String,
     /// What the pointer points into.
@@ -55,4 +55,6 @@ pub enum ProblemPlace {
     Query,
     /// The headers.
     Header,
+    /// In the part of the path of that name.
+    Path,
 }

@@ -141,9 +141,20 @@ pub struct BatchRequest {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"reason": "the order was withdrawn"}))]
 pub struct CancelRequest {
-    /// For the job's history.
+    /// For the job's history and the audit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 1000, pattern = "^[^\\u0000]*$", example = "the order was withdrawn")]
+    pub reason: Option<String>,
+}
+
+/// Why something is done.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"reason": "the target is back"}))]
+pub struct ReasonRequest {
+    /// For the audit; the header `Taskflow-Reason` says the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 1000, pattern = "^[^\\u0000]*$", example = "the target is back")]
     pub reason: Option<String>,
 }
 
@@ -169,9 +180,9 @@ pub struct EditRequest {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"queue": "mail", "state": ["DEAD"]}))]
 pub struct BulkFilter {
-    /// In one of these states.
+    /// In one of these states; in any that the action is for if not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_items = 9)]
+    #[schema(min_items = 1, max_items = 9)]
     pub state: Option<Vec<JobState>>,
     /// In this queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -225,6 +236,10 @@ pub struct BulkRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = true)]
     pub dry_run: Option<bool>,
+    /// Why: for the audit, and for the history of each job that is cancelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 1000, pattern = "^[^\\u0000]*$", example = "the order was withdrawn")]
+    pub reason: Option<String>,
 }
 
 /// What an action on many jobs met and did.
@@ -239,4 +254,7 @@ pub struct BulkAnswer {
     /// Whether the jobs were only counted.
     #[schema(example = true)]
     pub dry_run: bool,
+    /// Whether it ended early because the tenant's backlog is full.
+    #[schema(example = false)]
+    pub backlog_full: bool,
 }

@@ -103,7 +103,7 @@ report!(
     {"items": [{"job_id": "01970c2e-9f5c-7b1a-8a44-3f1f6c0f7d11", "lease_token": "00017c2e9f5c7b1a", "result": {"ok": true}}]}
 );
 report!(
-    /// Attempts that failed.
+    /// Attempts that did not succeed.
     FailRequest of FailItem,
     {"items": [{"job_id": "01970c2e-9f5c-7b1a-8a44-3f1f6c0f7d11", "lease_token": "00017c2e9f5c7b1a", "error": {"type": "smtp", "message": "mailbox unavailable"}}]}
 );
@@ -155,7 +155,23 @@ pub struct CompleteItem {
     pub result: Option<Document>,
 }
 
-/// An attempt that failed.
+/// How an attempt ended without success.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[schema(example = "FAILED")]
+pub enum FailOutcome {
+    /// It failed.
+    Failed,
+    /// It stopped because a heartbeat had told it to.
+    Cancelled,
+    /// Its worker has to go: the job is due again at once, and no attempt is spent,
+    /// 20 times.
+    Interrupted,
+    /// It wants to be run later: no attempt is spent, 100 times.
+    Snoozed,
+}
+
+/// An attempt that did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FailItem {
@@ -165,13 +181,20 @@ pub struct FailItem {
     /// The token that came with it.
     #[schema(pattern = "^[0-9a-f]{16}$", example = "00017c2e9f5c7b1a")]
     pub lease_token: String,
-    /// Why.
-    pub error: AttemptError,
-    /// Whether a retry is pointless: the job ends FAILED.
+    /// How it ended. If not said, it stopped because a heartbeat had told it to, if
+    /// one had, and else it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<FailOutcome>,
+    /// Why. Required unless the outcome is CANCELLED, INTERRUPTED or SNOOZED, where
+    /// it is not allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<AttemptError>,
+    /// Whether a retry is pointless: the job ends FAILED. Of failures only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = false)]
     pub permanent: Option<bool>,
-    /// When to try again, in milliseconds from now; the retry policy decides if not said.
+    /// When to try again, in milliseconds from now. Required for SNOOZED; of
+    /// failures the retry policy decides if not said; of others not allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0, maximum = 31_622_400_000_i64, example = 60_000)]
     pub retry_after_ms: Option<u64>,
@@ -218,7 +241,8 @@ pub struct ReportItem {
     pub code: Option<String>,
     /// The job's state afterwards, where an attempt ended.
     pub state: Option<JobState>,
-    /// Whether the worker should stop the job. Told by heartbeats.
+    /// Whether the worker should stop the job: somebody asked for its end, or the
+    /// attempt takes longer than its timeout. Told by heartbeats.
     #[schema(example = false)]
     pub cancel_requested: Option<bool>,
 }

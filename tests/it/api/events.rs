@@ -62,6 +62,12 @@ async fn a_delivery_counts_once_and_is_answered_twice() {
     let rejected: Vec<_> =
         listed["items"].as_array().unwrap().iter().map(|one| !one["rejected"].is_null()).collect();
     assert_eq!(rejected, [true, false], "{listed}");
+    let path = format!("/v1/automation-rules/{id}/deliveries?limit=1");
+    let page = api.get(&path).await.expect(200);
+    let next = page["next_cursor"].as_str().unwrap();
+    let last = api.get(&format!("{path}&cursor={next}")).await.expect(200);
+    assert_eq!(json!([page["items"][0], last["items"][0]]), listed["items"]);
+    assert_eq!(last["next_cursor"], json!(null));
     let trace = api.get(&format!("/v1/jobs/{job}/trace")).await.expect(200);
     let kinds = (&trace["roots"][0]["type"], &trace["roots"][0]["children"][0]["type"]);
     assert_eq!(kinds, (&json!("event"), &json!("firing")), "{trace}");

@@ -174,12 +174,16 @@ async fn many_are_counted_first_and_then_changed() {
     }
     let dry = json!({ "filter": {"kind": "a", "state": ["PENDING"]}, "dry_run": true });
     let counted = api.post("/v1/jobs/cancel", dry).await.expect(200);
-    assert_eq!(counted, json!({ "matched": 2, "changed": 0, "dry_run": true }));
+    assert_eq!(counted, json!({ "matched": 2, "changed": 0, "dry_run": true, "backlog_full": false }));
     let done = api.post("/v1/jobs/cancel", json!({ "filter": {"kind": "a"} })).await.expect(200);
-    assert_eq!(done, json!({ "matched": 2, "changed": 2, "dry_run": false }));
+    assert_eq!(done, json!({ "matched": 2, "changed": 2, "dry_run": false, "backlog_full": false }));
     let again = api.post("/v1/jobs/retry", json!({ "filter": {"state": ["CANCELLED"]} })).await.expect(200);
-    assert_eq!(again, json!({ "matched": 2, "changed": 2, "dry_run": false }));
+    assert_eq!(again, json!({ "matched": 2, "changed": 2, "dry_run": false, "backlog_full": false }));
     assert_eq!(api.post("/v1/jobs/retry", json!({})).await.problem(422).1, ["#/filter"]);
+    for path in ["/v1/jobs/cancel", "/v1/jobs/retry"] {
+        let nothing = json!({ "filter": {"kind": "a", "state": []} });
+        assert_eq!(api.post(path, nothing).await.problem(422).1, ["#/filter/state"], "{path}");
+    }
 }
 
 #[tokio::test]
@@ -196,4 +200,37 @@ async fn another_tenant_sees_nothing() {
     assert_eq!(api.request(as_other("/v1/jobs")).await.expect(200)["items"], json!([]));
     let bad = Request::get("/v1/jobs").header("taskflow-tenant", "Not A Slug").body(Body::empty()).unwrap();
     assert_eq!(api.request(bad).await.problem(422).1, ["#/Taskflow-Tenant"]);
+}
+
+/// Whatever is done to jobs and queues, its body may say why, and the audit keeps it.
+#[tokio::test]
+async fn a_reason_may_stand_in_every_body() {
+    let api = Api::new();
+    let id = api.job(json!({ "kind": "k", "queue": "q" })).await;
+    let of_job = |act: &str| format!("/v1/jobs/{id}/{act}");
+    let (job, filter) =
+        (json!({ "reason": "asked" }), json!({ "filter": {"queue": "q"}, "reason": "asked" }));
+    for (path, body) in [
+        (of_job("pause"), &job),
+        (of_job("resume"), &job),
+        ("/v1/jobs/cancel".to_owned(), &filter),
+        (of_job("retry"), &job),
+        (of_job("cancel"), &job),
+        ("/v1/admin/queues/q/pause".to_owned(), &job),
+        ("/v1/admin/queues/q/resume".to_owned(), &job),
+    ] {
+        api.post(&path, body.clone()).await.expect(200);
+        let told = api.get("/v1/admin/audit?limit=1").await.expect(200);
+        assert_eq!(told["items"][0]["reason"], "asked", "{path} {told}");
+    }
+    let events = api.get(&format!("/v1/jobs/{id}/events")).await.expect(200);
+    let cancelled = events["items"].as_array().unwrap().iter().filter(|event| event["type"] == "cancelled");
+    assert!(
+        cancelled.clone().count() == 2 && cancelled.clone().all(|event| event["data"]["reason"] == "asked")
+    );
+    let rule = json!({ "name": "r", "trigger": {"type": "manual"}, "actions": [{"kind": "k"}] });
+    let rule = api.rule(rule).await;
+    let refused = api.post(&format!("/v1/automation-rules/{rule}/disable"), json!({ "reason": "x" })).await;
+    assert_eq!(refused.problem(422).1, ["#/reason"]);
+    assert!(refused.text.contains("Taskflow-Reason"), "{}", refused.text);
 }

@@ -78,6 +78,32 @@ async fn bodies_that_are_no_json() {
     assert_eq!(api.count().await, 0);
 }
 
+/// Whatever is wrong with a number, its true range is told.
+#[tokio::test]
+async fn numbers_are_told_their_ranges() {
+    let api = Api::new();
+    let policy = |field: &str, value: &str| format!(r#"{{"kind":"k","retry_policy":{{"{field}":{value}}}}}"#);
+    let cron = |rest: &str| {
+        let trigger = format!(r#"{{"type":"cron","expression":"* * * * *",{rest}}}"#);
+        format!(r#"{{"name":"r","trigger":{trigger},"actions":[{{"kind":"k"}}]}}"#)
+    };
+    let hook = r#"{"name":"r","trigger":{"type":"webhook","signature":{"tolerance_s":1.5}},"actions":[{"kind":"k"}]}"#;
+    for (path, body, range) in [
+        ("/v1/jobs", policy("max_attempts", "1.5"), "from 1 to 100"),
+        ("/v1/jobs", policy("max_attempts", "101"), "from 1 to 100"),
+        ("/v1/jobs", policy("base_delay_ms", "-1"), "from 0 to 31622400000"),
+        ("/v1/jobs", policy("max_delay_ms", "31622400001"), "from 0 to 31622400000"),
+        ("/v1/automation-rules", cron(r#""jitter_ms":0.5"#), "from 0 to 3600000"),
+        ("/v1/automation-rules", cron(r#""misfire":{"max_lateness_ms":-1}"#), "from 1000 to 2678400000"),
+        ("/v1/automation-rules", hook.to_owned(), "from 1 to 3600"),
+    ] {
+        let refused = api.raw(Method::POST, path, body.clone()).await;
+        refused.problem(422);
+        assert!(refused.text.contains(range), "{body}: {}", refused.text);
+        assert!(!refused.text.contains("18446744073709551615"), "{body}: {}", refused.text);
+    }
+}
+
 #[tokio::test]
 async fn bodies_that_are_no_job() {
     let api = Api::new();

@@ -4,6 +4,9 @@ use axum::body::Body;
 use axum::http::Request;
 use serde_json::json;
 
+use taskflow_application::insight::Insight;
+use taskflow_application::ports::RunnerStatus;
+
 use super::Api;
 
 #[tokio::test]
@@ -64,6 +67,39 @@ async fn a_tenant_is_set() {
     assert_eq!(api.put("/v1/admin/tenants/acme", bad).await.problem(422).1, ["#/attributes", "#/weight"]);
 }
 
+/// Every list has its limit and its cursor, and its pages together are the whole.
+#[tokio::test]
+async fn lists_are_paged_alike() {
+    let api = Api::new();
+    for name in ["c", "a", "b"] {
+        api.job(json!({ "kind": "k", "queue": name })).await;
+        let body = json!({ "worker_id": name, "kinds": ["other"] });
+        api.post("/v1/worker/claim", body).await.expect(200);
+        let (started_at, seen_at) = (api.world.clock.now(), api.world.clock.now());
+        let runner = RunnerStatus { name: name.to_owned(), started_at, seen_at, loops: Vec::new() };
+        api.world.stores.stats.tell(&runner).await.unwrap();
+    }
+    Insight::new(api.world.clone()).flush().await.unwrap();
+    for path in ["/v1/admin/queues?", "/v1/admin/workers?", "/v1/admin/runner?", "/v1/admin/stats?by=queue&"]
+    {
+        let whole = api.get(&format!("{path}limit=500")).await.expect(200);
+        assert_eq!(whole["items"].as_array().unwrap().len(), 3, "{path} {whole}");
+        assert_eq!(whole["next_cursor"], json!(null), "{path}");
+        let (mut items, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = api.get(&format!("{path}limit=2{cursor}")).await.expect(200);
+            items.extend(page["items"].as_array().unwrap().clone());
+            let Some(next) = page["next_cursor"].as_str() else { break };
+            cursor = format!("&cursor={next}");
+        }
+        assert_eq!(json!(items), whole["items"], "{path}");
+        for wrong in ["limit=501", "limit=0", "cursor=x"] {
+            let pointer = format!("#/{}", wrong.split('=').next().unwrap());
+            assert_eq!(api.get(&format!("{path}{wrong}")).await.problem(422).1, [pointer], "{path}{wrong}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn workers_are_listed() {
     let api = Api::new();
@@ -97,4 +133,23 @@ async fn a_request_has_a_name() {
     assert_eq!(reply.problem(404).0, "not_found");
     let reply = api.request(named("not harmless")).await;
     assert_eq!(reply.headers["x-request-id"].len(), 32);
+}
+
+/// PUT makes what does not exist, so a name that nothing can have is a fault of
+/// the request; a time that has passed is one too.
+#[tokio::test]
+async fn names_and_times_that_cannot_be() {
+    let api = Api::new();
+    let tenant = api.put("/v1/admin/tenants/ACME", json!({})).await;
+    assert_eq!(tenant.problem(422), ("invalid".to_owned(), vec!["#/slug".to_owned()]));
+    let queue = api.put("/v1/admin/queues/%C3%BC", json!({})).await;
+    assert_eq!(queue.problem(422), ("invalid".to_owned(), vec!["#/name".to_owned()]));
+    assert_eq!(queue.json()["errors"][0]["in"], "path", "{}", queue.text);
+    api.put("/v1/admin/queues/mail", json!({})).await.expect(200);
+    for past in ["2026-01-31T09:30:00Z", "2020-01-01T00:00:00Z"] {
+        let held = api.post("/v1/admin/queues/mail/pause", json!({ "until": past })).await;
+        assert_eq!(held.problem(422).1, ["#/until"], "{past}");
+        let key = json!({ "name": "k", "scopes": ["operator"], "expires_at": past });
+        assert_eq!(api.post("/v1/admin/api-keys", key).await.problem(422).1, ["#/expires_at"], "{past}");
+    }
 }

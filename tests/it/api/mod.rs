@@ -10,6 +10,7 @@ mod matrix;
 mod openapi;
 mod rules;
 mod rules_page;
+mod siege;
 mod work;
 
 use std::sync::Arc;

@@ -58,17 +58,63 @@ async fn a_rule_is_made_changed_and_deleted() {
     assert_eq!(api.put(&location, nightly()).await.problem(404).0, "not_found");
 }
 
+/// Where the faults of a rule are that is refused.
+async fn faults(api: &Api, body: Value) -> Vec<String> {
+    let reply = api.post("/v1/automation-rules", body).await;
+    let (code, mut pointers) = reply.problem(422);
+    assert_eq!(code, "invalid");
+    pointers.sort();
+    pointers.dedup();
+    pointers
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_hides_no_other_fault() {
+    let api = Api::new();
+    let told = |body: Value| faults(&api, body);
+    // Whatever cannot be read, the rest is judged, and every action keeps its number.
+    let half_read = json!({
+        "nam": "x",
+        "trigger": { "type": "cron", "timezone": "Mars/Olympus", "dst": { "gap": "jump" } },
+        "condition": "tenant.slug ==",
+        "actions": [
+            7,
+            { "kid": "k", "payload": { "x": "${evnt.a}" } },
+            { "kind": "k", "run_at": "soon", "target": { "type": "http", "url": "ftp://${tenant.slug}", "uri": "x" } }
+        ]
+    });
+    let expected = [
+        "#/actions/0",
+        "#/actions/1/kid",
+        "#/actions/1/kind",
+        "#/actions/1/payload/x",
+        "#/actions/2/run_at",
+        "#/actions/2/target/uri",
+        "#/condition",
+        "#/nam",
+        "#/name",
+        "#/trigger/dst/gap",
+        "#/trigger/expression",
+        "#/trigger/timezone",
+    ];
+    assert_eq!(told(half_read).await, expected);
+    // Without a trigger nobody knows which variables there are.
+    let no_trigger =
+        json!({ "name": "n", "condition": "job.kind == 'k' && wrong", "actions": [{ "kind": "" }] });
+    assert_eq!(told(no_trigger).await, ["#/actions/0/kind", "#/condition", "#/trigger"]);
+    // A rehearsal is judged like a rule.
+    let rule = api.post("/v1/automation-rules", manual(&json!([{ "kind": "k" }]))).await.expect(201);
+    let path = format!("/v1/automation-rules/{}/simulate", rule["id"].as_str().unwrap());
+    let tried = json!({ "enabeld": true, "trigger": { "type": "event" }, "condition": "wrong" });
+    let (_, mut pointers) = api.post(&path, tried).await.problem(422);
+    pointers.sort();
+    assert_eq!(pointers, ["#/condition", "#/enabeld", "#/trigger/event"]);
+}
+
 #[tokio::test]
 async fn every_fault_of_a_rule_is_told_at_once() {
     let api = Api::new();
-    let told = |body: Value| async {
-        let reply = api.post("/v1/automation-rules", body).await;
-        let (code, mut pointers) = reply.problem(422);
-        assert_eq!(code, "invalid");
-        pointers.sort();
-        pointers.dedup();
-        pointers
-    };
+    let told = |body: Value| faults(&api, body);
     let pointers = told(json!({
         "name": "",
         "trigger": {

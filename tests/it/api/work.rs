@@ -119,3 +119,33 @@ async fn faults_of_reports_are_told_at_once() {
         ["#/kinds"]
     );
 }
+
+#[tokio::test]
+async fn an_outcome_goes_with_its_fields() {
+    let api = Api::new();
+    let lease =
+        json!({ "job_id": "01970c2e-9f5c-7b1a-8a44-3f1f6c0f7d11", "lease_token": "00017c2e9f5c7b1a" });
+    let error = json!({ "type": "smtp", "message": "full" });
+    for (fields, pointers) in [
+        (json!({}), vec!["#/items/0/error"]),
+        (json!({ "outcome": "FAILED" }), vec!["#/items/0/error"]),
+        (json!({ "outcome": "LOST", "error": error }), vec!["#/items/0/outcome"]),
+        (json!({ "outcome": "SNOOZED" }), vec!["#/items/0/retry_after_ms"]),
+        (json!({ "outcome": "CANCELLED", "error": error }), vec!["#/items/0/error"]),
+        (
+            json!({ "outcome": "INTERRUPTED", "permanent": true, "retry_after_ms": 1 }),
+            vec!["#/items/0/permanent", "#/items/0/retry_after_ms"],
+        ),
+        (
+            json!({ "outcome": "SNOOZED", "retry_after_ms": 31_622_400_001_u64 }),
+            vec!["#/items/0/retry_after_ms"],
+        ),
+    ] {
+        let mut item = lease.clone();
+        item.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let refused = api.post("/v1/worker/fail", json!({ "items": [item] })).await;
+        let mut told = refused.problem(422).1;
+        told.dedup();
+        assert_eq!(told, pointers, "{}", refused.text);
+    }
+}

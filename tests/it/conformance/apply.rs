@@ -42,10 +42,10 @@ pub(super) async fn perform(stores: &Stores, command: &Command) -> Result<(Strin
             format!("{:?}", jobs.prune(*state, *before, *keys_before, 1_000).await?)
         }
         Command::Tenant(slug, settings, now) => {
-            format!("{:?}", stores.tenants.put(slug, settings, *now).await?)
+            format!("{:?}", stores.tenants.put(slug, settings, *now, None).await?)
         }
         Command::Queue(name, settings, now) => {
-            format!("{:?}", stores.queues.put(name, settings, *now).await?)
+            format!("{:?}", stores.queues.put(name, settings, *now, None).await?)
         }
         Command::Sweep(now) => format!("{:?}", jobs.sweep(*now).await?),
         Command::Nothing => String::new(),

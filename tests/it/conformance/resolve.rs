@@ -58,7 +58,11 @@ impl World {
                 tenants.push(subject.stores.tenants.ensure(&tenant_slug(index)?, START).await?);
             }
             for index in 0..QUEUES {
-                subject.stores.queues.put(&queue_name(index)?, &QueueSettings::default(), START).await?;
+                subject
+                    .stores
+                    .queues
+                    .put(&queue_name(index)?, &QueueSettings::default(), START, None)
+                    .await?;
             }
             for index in 0..WORKERS {
                 let row = Scene::worker_row(&worker_name(index)?, START, at(2_000));
@@ -228,7 +232,9 @@ impl World {
             queues: vec![job.spec.queue.clone()],
             route,
             max,
-            lease_until: own_end.map(|ms| self.ahead(ms)),
+            // Heartbeats are those of the engine's own workers; who works for one
+            // tenant has leases with an end of their own.
+            lease_until: Some(self.ahead(own_end.unwrap_or(30_000))),
             now: self.now,
             nonce: self.now.micros() as u64,
         }))

@@ -111,6 +111,19 @@ impl Api {
         Ok((status, answer.json().await?))
     }
 
+    /// The same as another tenant.
+    pub(super) async fn post_as(
+        &self,
+        tenant: &str,
+        path: &str,
+        body: &Value,
+    ) -> Result<(StatusCode, Value)> {
+        let request = self.client.post(format!("{}{path}", self.url)).header("taskflow-tenant", tenant);
+        let answer = request.json(body).send().await?;
+        let status = answer.status();
+        Ok((status, answer.json().await?))
+    }
+
     /// What a PUT answers, which must be well.
     pub(super) async fn put(&self, path: &str, body: &Value) -> Result<Value> {
         let answer = self.client.put(format!("{}{path}", self.url)).json(body).send().await?;

@@ -15,7 +15,9 @@ on_both_databases! {
     hostile_text_stays_text
 }
 
-const TEXTS: [&str; 30] = [
+const TEXTS: [&str; 32] = [
+    "\0",
+    "a\0b",
     "'",
     "''",
     "\"",
@@ -83,6 +85,10 @@ async fn hostile_text_stays_text(store: Store) -> Result<()> {
             assert!(!status.is_success() || empty, "{path} with {text:?} finds something: {body}");
             cases += 1;
         }
+        let webhook = format!("/v1/events/webhook/{encoded}");
+        let status = operator.status(Method::POST, &webhook, Some(&json!({}))).await?;
+        assert_eq!(status, 404, "{webhook}");
+        cases += 1;
         for body in [
             json!({ "kind": text }),
             json!({ "kind": "k", "payload": {text: text}, "labels": {"team": text} }),

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use taskflow_tests::process::eventually;
+use taskflow_tests::process::{client, eventually};
 
 use super::api::{Api, Store};
 use super::on_both_databases;
@@ -12,6 +12,7 @@ on_both_databases! {
     a_limit_is_explained
     a_queue_is_drained_and_purged
     figures_follow_the_work
+    jobs_of_rules_and_cancelled_jobs_are_counted
 }
 
 fn sleeps(ms: u64) -> Value {
@@ -113,5 +114,48 @@ async fn figures_follow_the_work(store: Store) -> Result<()> {
     });
     let sweep = sweep.await?;
     ensure!(sweep["error"].is_null() && sweep["last_took_us"].is_number(), "{sweep}");
+    Ok(())
+}
+
+/// The sum of a figure over all buckets of the last hour.
+async fn counted(api: &Api, query: &str, figure: &str) -> Result<u64> {
+    let stats = api.get(&format!("/v1/admin/stats?{query}")).await?;
+    let items = stats["items"].as_array().context("buckets")?;
+    Ok(items.iter().filter_map(|bucket| bucket[figure].as_u64()).sum())
+}
+
+/// Jobs that a firing makes and jobs that end without an attempt are jobs like others.
+async fn jobs_of_rules_and_cancelled_jobs_are_counted(store: Store) -> Result<()> {
+    let (process, api) = store.up().await?;
+    let later = json!({"kind": "later", "queue": "r", "run_at": "${now + duration('24h')}"});
+    let rule = json!({"name": "by-hand", "trigger": {"type": "manual"}, "actions": [later, later]});
+    let (status, rule) = api.post("/v1/automation-rules", &rule).await?;
+    ensure!(status == StatusCode::CREATED, "{rule}");
+    let trigger = format!("/v1/automation-rules/{}/trigger", rule["id"].as_str().context("an id")?);
+    for _ in 0..2 {
+        let (status, firing) = api.post(&trigger, &json!({})).await?;
+        ensure!(status == StatusCode::OK || status == StatusCode::ACCEPTED, "{firing}");
+    }
+    let jobs = api.get("/v1/jobs?queue=r").await?;
+    let first = jobs["items"][0]["id"].as_str().context("a job")?;
+    let (status, _) = api.post(&format!("/v1/jobs/{first}/cancel"), &json!({})).await?;
+    ensure!(status == StatusCode::OK);
+    let (_, bulk) = api.post("/v1/jobs/cancel", &json!({"filter": {"queue": "r"}})).await?;
+    ensure!(bulk["changed"] == 3, "{bulk}");
+    eventually("the figures are written", async || {
+        let (created, cancelled) =
+            (counted(&api, "queue=r", "created").await?, counted(&api, "queue=r", "cancelled").await?);
+        Ok(((created, cancelled) == (4, 4)).then_some(()))
+    })
+    .await?;
+    let queue = api.get("/v1/admin/queues/r").await?;
+    ensure!(queue["recent"]["created"] == 4 && queue["recent"]["ended"] == 4, "{queue}");
+    let metrics = client()?.get(format!("{}/metrics", process.url)).send().await?.text().await?;
+    for line in [
+        "taskflow_jobs_created_total{queue=\"r\"} 4",
+        "taskflow_jobs_finished_total{queue=\"r\",state=\"CANCELLED\"} 4",
+    ] {
+        ensure!(metrics.lines().any(|found| found == line), "{line} is not in:\n{metrics}");
+    }
     Ok(())
 }

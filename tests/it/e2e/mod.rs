@@ -2,24 +2,29 @@
 
 mod access;
 mod api;
+mod automation;
 mod canaries;
 mod cluster;
 mod configuration;
 mod crash;
+mod doctor;
 mod drain;
 mod execution;
 mod faults;
 mod hostile;
 mod idempotency;
 mod insight;
+mod kill;
 mod lease;
+mod limits;
 mod outage;
 mod pulse;
 mod rules;
 mod schedulers;
-mod soak;
+mod siege;
 mod surface;
 mod target;
+mod tools;
 mod traces;
 
 /// Writes a test for each database.

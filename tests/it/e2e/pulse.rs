@@ -1,10 +1,21 @@
-//! Bounded ticks, on a server without a runner.
+//! Bounded ticks, on a server without a runner and beside one.
 
 use anyhow::{Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use taskflow_tests::process::eventually;
 
-use super::api::{Api, Store};
+use super::api::{Api, Store, bounded};
+use super::on_both_databases;
+
+on_both_databases! {
+    pulses_and_workers_do_each_job_once
+}
+
+async fn pulse(api: &Api, bounds: Value) -> Result<Value> {
+    let (status, body) = api.post("/v1/pulse", &bounds).await?;
+    ensure!(status.is_success(), "{status}: {body}");
+    Ok(body)
+}
 
 /// A pulse fires the rules that are due, runs their jobs, and lets what these
 /// bring about begin; it takes no more jobs than it was told to.
@@ -28,18 +39,63 @@ async fn a_pulse_does_what_is_due() -> Result<()> {
         let list = api.get(&format!("/v1/jobs?kind={kind}&state=SUCCEEDED")).await?;
         anyhow::Ok(list["items"].as_array().map_or(0, Vec::len))
     };
-    let pulse = async |max_jobs: u64| {
-        let (status, body) = api.post("/v1/pulse", &json!({ "max_jobs": max_jobs })).await?;
-        ensure!(status.is_success(), "{status}: {body}");
-        ensure!(body["jobs"].as_u64() <= Some(max_jobs), "{body}");
-        anyhow::Ok(body)
-    };
     eventually("pulses run what the clock and the jobs make", async || {
-        pulse(1).await?;
+        let done = pulse(&api, json!({ "max_jobs": 1 })).await?;
+        ensure!(done["jobs"].as_u64() <= Some(1), "{done}");
         Ok((jobs("ticks").await? > 0 && jobs("follows").await? > 0).then_some(()))
     })
     .await?;
-    let nothing = pulse(0).await?;
+    let nothing = pulse(&api, json!({ "max_jobs": 0 })).await?;
     assert_eq!(nothing["jobs"], 0);
+    Ok(())
+}
+
+/// What does not end in time is handed back, and that costs it nothing. A budget
+/// for which nobody could wait is refused.
+#[tokio::test]
+async fn a_pulse_ends_although_its_jobs_do_not() -> Result<()> {
+    let store = Store::postgres().await?;
+    let process = store.launch("api").start().await?;
+    let api = Api::new(&process.url)?;
+    let sleeps =
+        json!({ "kind": "sleeps", "target": { "type": "builtin", "name": "sleep", "ms": 86_400_000 } });
+    let id = api.submit(&sleeps).await?;
+    let done = bounded("the pulse", pulse(&api, json!({ "budget_ms": 500 }))).await??;
+    assert_eq!(done["jobs"], 1);
+    let job = api.in_state(&id, "PENDING").await?;
+    assert_eq!(api.outcomes(&id).await?, ["INTERRUPTED"], "{job}");
+    let (status, body) = api.post("/v1/pulse", &json!({ "budget_ms": 30_001 })).await?;
+    assert_eq!((status.as_u16(), &body["errors"][0]["pointer"]), (422, &json!("#/budget_ms")));
+    Ok(())
+}
+
+/// Beside a runner, and beside each other, pulses begin no job twice.
+async fn pulses_and_workers_do_each_job_once(store: Store) -> Result<()> {
+    let (_process, api) = store.up().await?;
+    let every_second = json!({ "name": "ticks",
+        "trigger": { "type": "cron", "expression": "* * * * * *", "overlap": "allow" },
+        "actions": [{ "kind": "ticks", "target": { "type": "builtin", "name": "noop" } }] });
+    let (status, rule) = api.post("/v1/automation-rules", &every_second).await?;
+    ensure!(status.is_success(), "{status}: {rule}");
+    let job = json!({ "kind": "work", "target": { "type": "builtin", "name": "sleep", "ms": 5 } });
+    let (status, made) = api.post("/v1/jobs/batch", &json!({ "jobs": vec![job; 400] })).await?;
+    ensure!(status.is_success(), "{status}: {made}");
+    let pulses = (0..8).map(|_| pulse(&api, json!({ "max_jobs": 50, "budget_ms": 2_000 })));
+    bounded("the pulses", futures_util::future::try_join_all(pulses)).await??;
+    for job in made["items"].as_array().into_iter().flatten() {
+        let id = super::api::id_of(job)?;
+        api.in_state(&id, "SUCCEEDED").await?;
+        assert_eq!(api.outcomes(&id).await?, ["SUCCEEDED"]);
+    }
+    let firings = api.get(&format!("/v1/automation-rules/{}/firings", super::api::id_of(&rule)?)).await?;
+    let mut times: Vec<_> = firings["items"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|one| one["scheduled_at"].to_string())
+        .collect();
+    let all = times.len();
+    times.dedup();
+    assert_eq!(times.len(), all, "each occurrence once");
     Ok(())
 }

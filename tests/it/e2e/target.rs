@@ -18,6 +18,7 @@ pub(super) struct Call {
     pub(super) job: String,
     pub(super) attempt: String,
     pub(super) token: String,
+    pub(super) traceparent: String,
 }
 
 /// The server. It ends when this is dropped.
@@ -92,6 +93,7 @@ async fn answer(
         job: header("taskflow-job-id"),
         attempt: header("taskflow-attempt"),
         token: header("taskflow-lease-token"),
+        traceparent: header("traceparent"),
     };
     let tries = {
         let mut calls = state.calls.lock().unwrap();

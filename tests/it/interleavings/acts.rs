@@ -74,7 +74,7 @@ pub(super) async fn perform(
         Act::Reap => {
             let expired = world.stores.jobs.expired(now, 10).await?;
             let lost = |lease| Ended { lease, verdict: Verdict::Lost, took_us: 0 };
-            let settled = work.settle(&expired.into_iter().map(lost).collect::<Vec<_>>()).await?;
+            let settled = work.settle_lapsed(&expired.into_iter().map(lost).collect::<Vec<_>>()).await?;
             told.reaped = settled.iter().any(|settled| *settled != Settled::LeaseLost);
         }
         Act::Complete | Act::Fail => {

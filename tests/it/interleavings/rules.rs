@@ -4,6 +4,7 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::json;
 use taskflow_application::World;
+use taskflow_application::access::Access;
 use taskflow_application::automation::{Automation, Delivered, Delivery, NewEvent};
 use taskflow_application::ports::{EventFilter, FiringPage, RulePut};
 use taskflow_checker::History;
@@ -39,7 +40,7 @@ pub(super) async fn set_up(
         webhook.signature.id_header = Some("id".into());
     }
     rule.document.actions[0].payload = json!({ "number": number });
-    ensure!(world.stores.rules.put(&rule, None, &Actor::api()).await? == RulePut::Done);
+    ensure!(world.stores.rules.put(&rule, None, &Actor::api(), None).await? == RulePut::Done);
     if start == Start::Told {
         rules.ingest(&caller(), vec![event(number)]).await?;
     }
@@ -81,7 +82,9 @@ pub(super) async fn perform(
         Act::Deliver => {
             let (id, headers) = (format!("d-{number}"), vec![("id".to_owned(), format!("d-{number}"))]);
             let delivery = Delivery { headers, body: b"{}".to_vec(), traceparent: None };
-            let Delivered::Accepted { firings, .. } = rules.deliver(&key(number), delivery).await? else {
+            let Delivered::Accepted { firings, .. } =
+                rules.deliver(&Access::default(), &key(number), delivery).await?
+            else {
                 bail!("the delivery was taken for a question");
             };
             let firings = firings.iter().map(|firing| firing.id.to_string()).collect();
@@ -97,7 +100,7 @@ pub(super) async fn perform(
 pub(super) async fn collect(world: &World, rule: &Rule, start: Start, history: &mut History) -> Result<()> {
     let owner = caller().slug.as_str().to_owned();
     let stores = &world.stores;
-    let page = FiringPage { before: None, outcome: None, limit: 100 };
+    let page = FiringPage { before: None, outcome: None, tenant: None, limit: 100 };
     let firings = stores.rules.firings(rule.tenant, rule.id, page).await?;
     let filter = EventFilter { since: Some(rule.created_at), ..EventFilter::default() };
     let events = stores.events.recent(rule.tenant, &filter, 1).await?;

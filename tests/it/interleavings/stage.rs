@@ -143,7 +143,7 @@ impl Stage {
             database,
         };
         let capped = QueueSettings { max_running: Some(1), ..QueueSettings::default() };
-        stage.direct.stores.queues.put(&queue("capped")?, &capped, START).await?;
+        stage.direct.stores.queues.put(&queue("capped")?, &capped, START, None).await?;
         for index in 0..sessions {
             stage.add_session(index).await?;
         }
@@ -305,7 +305,7 @@ impl Stage {
             ensure!(job.standing.state().is_terminal(), "{id} does not end: {:?}", job.standing);
         }
         if let Some(rule) = &scene.rule {
-            self.direct.stores.rules.delete(self.tenant, rule.id, self.clock_now()).await?;
+            self.direct.stores.rules.delete(self.tenant, rule.id, self.clock_now(), None).await?;
         }
         Ok(())
     }

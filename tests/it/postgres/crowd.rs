@@ -1,10 +1,10 @@
 //! A tenant at its limit with a great many due jobs costs the others nothing, and
-//! each of its jobs can be explained at once; a long history costs nobody anything.
+//! each of its jobs can be explained at once.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use taskflow_application::ports::{SeriesWish, Span, Stores};
+use taskflow_application::ports::Stores;
 use taskflow_domain::explain::{Gate, explain, explain_queue};
 use taskflow_domain::tenant::{Tenant, TenantSettings};
 use taskflow_domain::{JobId, TenantId};
@@ -16,11 +16,9 @@ use super::plans::Filled;
 
 /// Due jobs of the tenant at its limit.
 const CROWD: u32 = 100_000;
-/// Jobs that have ended.
-const HISTORY: u32 = 200_000;
 
 /// Tables that have a row for each name or minute, and none for each job. They may be read whole.
-const SMALL: &[&str] = &[
+pub(super) const SMALL: &[&str] = &[
     "queue",
     "tenant",
     "kind",
@@ -31,6 +29,7 @@ const SMALL: &[&str] = &[
     "stat",
     "stat_spread",
     "limit_slot",
+    "runner",
 ];
 
 /// A look that reads no more rows than these.
@@ -67,17 +66,6 @@ fn prefix(tenant: TenantId) -> String {
 
 fn copy(tenant: TenantId, n: u32) -> Result<JobId> {
     Ok(JobId(Uuid::parse_str(&format!("{}{n:012x}", prefix(tenant)))?))
-}
-
-/// Jobs of nobody in particular that ended long ago.
-fn history() -> String {
-    format!(
-        "insert into finished (tenant_id, job_id, lane_id, kind_id, state, finished_at, attempt, spent, lost,
-            interrupted, snoozed, seq)
-        select 1, ('01960000-0000-7000-8000-' || lpad(to_hex(i), 12, '0'))::uuid, 1, 1, 5, i, 1, 1, 0, 0, 0, 3
-        from generate_series(1, {HISTORY}) i;
-        insert into depth_delta (queue_id, state, n) values (1, 5, {HISTORY});"
-    )
 }
 
 /// Runs jobs of a quiet tenant one after the other; how many rows that read.
@@ -138,36 +126,5 @@ async fn explained(filled: &Filled, stores: &Stores, crowd: &Tenant, job: JobId)
     assert!(!explanation.runnable);
     let limit = explanation.closed().find(|gate| gate.gate == Gate::TenantLimit).context("the limit")?;
     assert_eq!((limit.limit, limit.in_use, limit.held_by.len()), (Some(1), Some(1), 1));
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_long_history_costs_the_operator_nothing() -> Result<()> {
-    let filled = &Filled::empty().await?;
-    let stores = filled.store.stores();
-    let scene = Scene::new(&stores).await?;
-    let quiet = scene.tenant("quiet").await?;
-    quiet_work(filled, &scene, &quiet, 1_000).await?;
-    execute(&filled.database.url, &history()).await?;
-    let depths = look(filled, "depths", 200, async { Ok(stores.queues.depths().await?) }).await?;
-    assert_eq!(depths[0].by_state[5], u64::from(HISTORY) + 20);
-    look(filled, "queues", 10, async { Ok(stores.queues.list().await?) }).await?;
-    look(filled, "recent", 10, async { Ok(stores.stats.recent(at(0)).await?) }).await?;
-    look(filled, "workers", 20, async { Ok(stores.workers.list().await?) }).await?;
-    look(filled, "busy", 20, async { Ok(stores.workers.busy().await?) }).await?;
-    look(filled, "line", 200, async { Ok(stores.explain.line(&queue("q")?, at(0)).await?) }).await?;
-    let wish = SeriesWish {
-        span: Span::Hour,
-        since: at(0),
-        until: at(1),
-        tenant: None,
-        queue: None,
-        kind: None,
-        by_tenant: true,
-        by_queue: true,
-        by_kind: true,
-        limit: 100,
-    };
-    look(filled, "series", 10, async { Ok(stores.stats.series(&wish).await?) }).await?;
     Ok(())
 }

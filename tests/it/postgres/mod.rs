@@ -1,5 +1,6 @@
 //! What is PostgreSQL's own, besides the contract.
 
+mod admin;
 mod cancel;
 mod claims;
 mod contract;
@@ -8,6 +9,7 @@ mod cut;
 mod looks;
 mod plans;
 mod rows;
+mod rules;
 mod silence;
 mod wakeups;
 mod wall;

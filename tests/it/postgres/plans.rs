@@ -23,7 +23,7 @@ const ALL: u32 = FINISHED + 40;
 const TENANT: TenantId = TenantId(1);
 /// The time of job 0; each job came a second after the one before it.
 const START_MS: u64 = 1_700_000_000_000;
-const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000 + ALL as i64 * 1_000_000);
+pub(super) const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000 + ALL as i64 * 1_000_000);
 /// A look reads a page of 20: from its index, its job, its place, its attempt
 /// and its progress. Before that it may have read 500 entries of each of two labels.
 const PAGE: Page = Page { before: None, limit: 20 };
@@ -72,7 +72,7 @@ insert into running (tenant_id, job_id, lane_id, kind_id, priority, due_at, star
 select tenant, id, 1, 1, 2, at, at, 1, 1, 0, 1, 1, 0, 0, 0, 2, 2 from made where i > 200029;
 ";
 
-fn job_id(n: u32) -> JobId {
+pub(super) fn job_id(n: u32) -> JobId {
     let ms = u128::from(START_MS + u64::from(n) * 1_000);
     JobId(Uuid::from_u128((ms << 80) | (0x7000 << 64) | (0x8000 << 48) | u128::from(n)))
 }
@@ -91,7 +91,8 @@ pub(super) struct Filled {
 }
 
 impl Filled {
-    async fn new() -> Result<Self> {
+    /// With its history.
+    pub(super) async fn new() -> Result<Self> {
         let empty = Self::empty().await?;
         execute(&empty.database.url, FILL).await?;
         Ok(empty)
@@ -111,7 +112,7 @@ impl Filled {
         Ok(Self { store, database })
     }
 
-    async fn set(&self, statement: &'static str) -> Result<()> {
+    pub(super) async fn set(&self, statement: &'static str) -> Result<()> {
         sqlx::raw_sql(statement).execute(self.store.pool()).await?;
         Ok(())
     }
@@ -144,6 +145,12 @@ impl Filled {
         rows.iter()
             .map(|row| Ok((row.try_get(0)?, Counted { whole: row.try_get(1)?, rows: row.try_get(2)? })))
             .collect()
+    }
+
+    /// What was read of these tables so far.
+    pub(super) async fn history(&self, tables: &[&str]) -> Result<Vec<i64>> {
+        let counted = self.counted().await?;
+        Ok(tables.iter().map(|table| counted.get(*table).copied().unwrap_or_default().rows).collect())
     }
 
     /// Takes a look and checks what it read.

@@ -6,6 +6,7 @@
 //! store under test is the one that is shipped, and no part of it knows.
 
 mod proxy;
+mod rules;
 
 use anyhow::{Context as _, Result};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
@@ -95,7 +96,7 @@ async fn a_statement_without_its_tenant_shows_nothing() -> Result<()> {
     Ok(())
 }
 
-async fn walled(url: &str) -> Result<Vec<String>> {
+pub(super) async fn walled(url: &str) -> Result<Vec<String>> {
     let mut connection = PgConnection::connect(url).await?;
     let rows = sqlx::query_scalar(
         "select c.relname::text from pg_class c join pg_namespace n on n.oid = c.relnamespace

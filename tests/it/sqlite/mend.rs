@@ -37,7 +37,11 @@ async fn flags_and_counters_follow_the_jobs() -> anyhow::Result<()> {
     assert_eq!(found, Discrepancies { sleeping_lanes: 1, blocked_lanes: 0, counters: 2 });
     assert!(scene.claim(10, at(1)).await?.is_empty(), "the limit holds again");
     scene.healthy(at(1)).await?;
-    sqlx::query("update limit_slot set max_running = 3").execute(&mut meddler).await?;
+    for meddling in
+        ["update limit_slot set max_running = 3", "update tenant set max_running = 3 where slug = 'small'"]
+    {
+        sqlx::query(meddling).execute(&mut meddler).await?;
+    }
     let found = stores.jobs.sweep(at(1)).await?;
     assert_eq!(found, Discrepancies { sleeping_lanes: 0, blocked_lanes: 1, counters: 0 });
     assert_eq!(scene.claim(10, at(1)).await?.len(), 1);

@@ -4,16 +4,19 @@
 //! table, a row for each round, and the median. `yardstick noisy [backlog]` and
 //! `yardstick cost` measure fairness and cost of claims; `yardstick apart [jobs]`
 //! measures two processes with HTTP before them; `yardstick sqlite [jobs] [batch]`
-//! measures the whole life of jobs on SQLite. The server is a private one with all
-//! the care for durability of a production server.
+//! measures the whole life of jobs on SQLite; `yardstick history [millions]` measures
+//! what lists and operators' looks cost over so many ended jobs. The server is a
+//! private one with all the care for durability of a production server.
 
 use anyhow::{Context, Result, bail};
 use taskflow_tests::postgres::{Cluster, create_database};
 use taskflow_tests::yardstick::claims::{self, Point};
-use taskflow_tests::yardstick::{EngineRun, apart, engine, lite, plain};
+use taskflow_tests::yardstick::{EngineRun, apart, engine, history, lite, plain};
 
 /// What a server of this size would be given.
 const SETTINGS: &str = "shared_buffers = 2GB\nmax_wal_size = 8GB\ncheckpoint_timeout = 30min\n";
+/// The same for what only looks: its history is written at once and never again.
+const LOOKS: &str = "shared_buffers = 2GB\nmax_wal_size = 1GB\nfsync = off\nfull_page_writes = off\n";
 const BATCH: u32 = 1_000;
 const PAYLOAD: &str = r#"{"text":"xxxxxxxxxxxxxxxx"}"#;
 
@@ -27,10 +30,15 @@ struct Size {
 #[tokio::main]
 async fn main() -> Result<()> {
     let mut words = std::env::args().skip(1);
-    let what = words.next().context("say what: drain, submit, batch, noisy, cost, apart or sqlite")?;
+    let what =
+        words.next().context("say what: drain, submit, batch, noisy, cost, apart, sqlite or history")?;
     if what == "sqlite" {
         let mut number = |default: u32| words.next().map_or(Ok(default), |word| word.parse());
         return sqlite(number(50_000)?, number(100)?).await;
+    }
+    if what == "history" {
+        let millions = words.next().map_or(Ok(10), |word| word.parse())?;
+        return history::measure(&Cluster::durable_with(LOOKS)?, millions).await;
     }
     let cluster = Cluster::durable_with(SETTINGS)?;
     match what.as_str() {
@@ -48,7 +56,7 @@ async fn main() -> Result<()> {
         "drain" => Size { jobs: number(1_000_000)?, tenants: number(10_000)?, rounds: number(1)? },
         "submit" => Size { jobs: number(50_000)?, tenants: number(100)?, rounds: number(3)? },
         "batch" => Size { jobs: number(50_000)?, tenants: number(1)?, rounds: number(3)? },
-        other => bail!("there is no measurement {other}: drain, submit, batch, noisy, cost, apart or sqlite"),
+        other => bail!("there is no measurement {other}"),
     };
     println!(
         "| round | plain SQL, jobs/s | TaskFlow, jobs/s | ratio | WAL plain | WAL | RSS MB | pick-up ms p50 / p99 |"

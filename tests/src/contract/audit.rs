@@ -93,17 +93,17 @@ async fn told(stores: &Stores) -> Result<Vec<String>> {
 pub async fn a_change_and_its_note_are_one(stores: &Stores) -> Result<()> {
     let scene = Scene::new(stores).await?;
     let note = |number| Some(note(number, None));
-    stores.queues.put_noted(&queue("mail")?, &QueueSettings::default(), at(1), note(1)).await?;
-    stores.tenants.put_noted(&slug("acme")?, &TenantSettings::default(), at(1), note(2)).await?;
-    stores.keys.create_noted(&key(7, None), None, note(3)).await?;
-    assert!(stores.keys.create_noted(&key(7, None), None, note(4)).await.is_err());
-    stores.keys.revoke_noted(key(7, None).key.id, at(2), note(5)).await?;
+    stores.queues.put(&queue("mail")?, &QueueSettings::default(), at(1), note(1)).await?;
+    stores.tenants.put(&slug("acme")?, &TenantSettings::default(), at(1), note(2)).await?;
+    stores.keys.create(&key(7, None), None, note(3)).await?;
+    assert!(stores.keys.create(&key(7, None), None, note(4)).await.is_err());
+    stores.keys.revoke(key(7, None).key.id, at(2), note(5)).await?;
     let rule = Draft::manual(scene.tenant.id, 1).0;
     let actor = Actor::operator();
-    assert_eq!(stores.rules.put_noted(&rule, None, &actor, note(6)).await?, RulePut::Done);
-    assert_eq!(stores.rules.put_noted(&rule, None, &actor, note(7)).await?, RulePut::Conflict);
-    assert!(stores.rules.delete_noted(rule.tenant, rule.id, at(3), note(8)).await?);
-    assert!(!stores.rules.delete_noted(rule.tenant, rule.id, at(3), note(9)).await?);
+    assert_eq!(stores.rules.put(&rule, None, &actor, note(6)).await?, RulePut::Done);
+    assert_eq!(stores.rules.put(&rule, None, &actor, note(7)).await?, RulePut::Conflict);
+    assert!(stores.rules.delete(rule.tenant, rule.id, at(3), note(8)).await?);
+    assert!(!stores.rules.delete(rule.tenant, rule.id, at(3), note(9)).await?);
     let job = scene.put_one(scene.job(1)?).await?;
     let job = scene.look(job, at(4)).await?;
     let Some(cancel) = change::cancel(&job, actor, None, at(4))? else { bail!("nothing to cancel") };

@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
+use taskflow_application::access::Access;
 use taskflow_application::automation::{Delivered, Delivery, NewEvent};
 use taskflow_application::ports::{Clock as _, Stores};
 use taskflow_domain::tenant::TenantSettings;
@@ -10,10 +11,11 @@ use taskflow_domain::{Json, Rule, Timestamp};
 use crate::builders::{START, Scene, at, slug, success};
 use crate::rules::Stage;
 
-const MINUTE: i64 = 60_000;
+pub(super) const MINUTE: i64 = 60_000;
 const DAY: i64 = 1_440 * MINUTE;
 
-fn every_minute(policy: &serde_json::Value, overlap: &str) -> serde_json::Value {
+/// A rule that fires every minute.
+pub(super) fn every_minute(policy: &serde_json::Value, overlap: &str) -> serde_json::Value {
     json!({
         "name": "minutely",
         "trigger": { "type": "cron", "expression": "* * * * *", "misfire": policy, "overlap": overlap },
@@ -22,7 +24,7 @@ fn every_minute(policy: &serde_json::Value, overlap: &str) -> serde_json::Value 
     })
 }
 
-fn times(jobs: &[taskflow_domain::Job]) -> Vec<Timestamp> {
+pub(super) fn times(jobs: &[taskflow_domain::Job]) -> Vec<Timestamp> {
     let at = |job: &taskflow_domain::Job| {
         let payload = job.spec.payload.to_value();
         payload["at"].as_str().and_then(Timestamp::parse_rfc3339).unwrap_or_default()
@@ -90,40 +92,6 @@ pub async fn two_days_are_missed(stores: &Stores) -> Result<()> {
     Ok(())
 }
 
-/// While the previous instance runs, each policy does what it says.
-pub async fn instances_overlap(stores: &Stores) -> Result<()> {
-    let scene = Scene::new(stores).await?;
-    let stage = Stage::new(stores)?;
-    let [allow, skip, queue, replace] = ["allow", "skip", "queue_one", "replace"];
-    let allow = stage.create(every_minute(&json!({}), allow)).await?;
-    let skip = stage.create(every_minute(&json!({}), skip)).await?;
-    let queue = stage.create(every_minute(&json!({}), queue)).await?;
-    let replace = stage.create(every_minute(&json!({}), replace)).await?;
-    for _ in 0..3 {
-        stage.pass(MINUTE).await?;
-    }
-    assert_eq!(stage.told(&allow).await?, ["FIRED"; 3]);
-    let running = "SKIPPED previous_instance_running";
-    assert_eq!(stage.told(&skip).await?, ["FIRED", running, running]);
-    let blocked = "BLOCKED previous_instance_running";
-    assert_eq!(stage.told(&queue).await?, ["FIRED", blocked, "SKIPPED already_queued"]);
-    assert_eq!(stage.told(&replace).await?, ["FIRED"; 3]);
-    let jobs = stage.made(replace.tenant).await?;
-    let replaced = jobs.iter().filter(|job| job.spec.rule_id == Some(replace.id));
-    let states: Vec<_> = replaced.map(|job| job.standing.state().as_str()).collect();
-    assert_eq!(states, ["CANCELLED", "CANCELLED", "PENDING"]);
-    // When the first instance has ended, what waits is fired.
-    for job in scene.claim(20, stage.clock.now()).await? {
-        scene.settle(&job, success(), stage.clock.now()).await?;
-    }
-    stage.settle().await?;
-    assert_eq!(stage.told(&queue).await?[3], "FIRED");
-    let jobs = stage.made(queue.tenant).await?;
-    let last = jobs.iter().rfind(|job| job.spec.rule_id == Some(queue.id)).context("a job")?;
-    assert_eq!(times(std::slice::from_ref(last)), [at(2 * MINUTE)], "the occurrence that waited");
-    Ok(())
-}
-
 /// A missing field is an ERROR that names the field; a streak ends with the
 /// first evaluation that succeeds.
 pub async fn a_missing_field_is_told(stores: &Stores) -> Result<()> {
@@ -136,7 +104,7 @@ pub async fn a_missing_field_is_told(stores: &Stores) -> Result<()> {
         .await?;
     let mut told = Vec::new();
     for input in [r#"{"to":"a"}"#, r#"{"amount":11}"#, r#"{"amount":5}"#, r#"{"amount":11,"to":"a"}"#] {
-        let firings = stage.rules.trigger(&stage.caller, rule.id, Json::from_valid(input)).await?;
+        let firings = stage.rules.trigger(&stage.caller, rule.id, Json::from_valid(input), None).await?;
         let firing = firings.first().context("a firing")?;
         told.push((firing.outcome.as_str(), firing.detail.clone().unwrap_or_default()));
     }
@@ -248,7 +216,8 @@ pub async fn a_delivery_repeats(stores: &Stores) -> Result<()> {
         body: br#"{"n":1}"#.to_vec(),
         traceparent: None,
     };
-    let repeats = (0..100).map(|_| stage.rules.deliver("key-12345", delivery.clone()));
+    let access = Access::default();
+    let repeats = (0..100).map(|_| stage.rules.deliver(&access, "key-12345", delivery.clone()));
     let answers = futures_util::future::try_join_all(repeats).await?;
     let (mut first, mut ids) = (0, std::collections::BTreeSet::new());
     for answer in answers {
@@ -263,7 +232,7 @@ pub async fn a_delivery_repeats(stores: &Stores) -> Result<()> {
     let jobs = stage.made(rule.tenant).await?;
     assert_eq!(jobs.len(), 1);
     assert_eq!(jobs[0].spec.payload.to_value(), json!({ "n": 1, "id": "d-1" }));
-    let kept = stage.rules.deliveries(&stage.caller, rule.id, None, 10).await?;
+    let kept = stage.rules.deliveries(&stage.caller, rule.id, None, None, 10).await?.items;
     assert_eq!(kept.len(), 1);
     assert!(!kept[0].headers.as_str().contains("Bearer"), "what lets somebody in is not kept");
     Ok(())
@@ -276,7 +245,7 @@ pub async fn billing_is_recalculated(stores: &Stores) -> Result<()> {
     let put = |name: String, plan: &'static str, usage: u32| async move {
         let attributes = Json::from(&json!({ "plan": plan, "usage": usage, "billed_usage": 3 }));
         let settings = TenantSettings { attributes, ..TenantSettings::default() };
-        anyhow::Ok(stores.tenants.put(&slug(&name)?, &settings, START).await?)
+        anyhow::Ok(stores.tenants.put(&slug(&name)?, &settings, START, None).await?)
     };
     let (mut changed, mut same) = (Vec::new(), Vec::new());
     for n in 0..700 {

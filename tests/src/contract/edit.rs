@@ -73,7 +73,11 @@ pub async fn a_running_job_keeps_running_when_edited(stores: &Stores) -> Result<
     assert_eq!(with_label(&scene, "a", "1").await?, []);
     assert_eq!(with_label(&scene, "b", "2").await?, [id]);
     let extended = stores.jobs.extend(&[(scene.tenant.id, id, claimed.lease.token)], at(99_000)).await?;
-    assert_eq!(extended, [Extended::Held { cancel: false }], "its lease is untouched");
+    assert_eq!(
+        extended,
+        [Extended::Held { cancel: false, timeout_at: at(30_005) }],
+        "its lease is untouched"
+    );
     scene.settle(&claimed, Verdict::Interrupted, at(10)).await?;
     scene.put([scene.job(2)?]).await?;
     assert_eq!(scene.claim_ids(2, at(10)).await?, [job_id(2), id], "its new priority counts from now on");

@@ -118,7 +118,7 @@ pub async fn a_queue_may_hold_its_jobs_back(stores: &Stores) -> Result<()> {
     scene
         .stores
         .queues
-        .put(&queue("q")?, &QueueSettings { rate, ..QueueSettings::default() }, at(10))
+        .put(&queue("q")?, &QueueSettings { rate, ..QueueSettings::default() }, at(10), None)
         .await?;
     gated(&scene, ids[1], at(10), &[]).await?;
     let slow = gated(&scene, ids[2], at(510), &[Gate::RateLimit]).await?;
@@ -139,7 +139,7 @@ pub async fn a_draining_queue_lets_its_jobs_start(stores: &Stores) -> Result<()>
 }
 
 async fn put_tenant(scene: &Scene<'_>, settings: &TenantSettings) -> Result<()> {
-    scene.stores.tenants.put(&scene.tenant.slug, settings, at(0)).await?;
+    scene.stores.tenants.put(&scene.tenant.slug, settings, at(0), None).await?;
     Ok(())
 }
 
@@ -219,7 +219,7 @@ pub async fn the_fair_order_is_told(stores: &Stores) -> Result<()> {
     assert!(report(&last, Gate::FairShare)?.in_use >= Some(1));
     // A tenant that may not start anything stands in nobody's way.
     let paused = TenantSettings { paused: true, ..TenantSettings::default() };
-    stores.tenants.put(&other.slug, &paused, at(2)).await?;
+    stores.tenants.put(&other.slug, &paused, at(2), None).await?;
     gated(&scene, ids[1], at(2), &[]).await?;
     Ok(())
 }
@@ -246,7 +246,7 @@ pub async fn a_queue_counts_its_gates(stores: &Stores) -> Result<()> {
     drafts.extend([draft(&scene, 20)?, draft(&scene, 21)?, draft(&scene, 22)?.pulled()]);
     scene.put(drafts).await?;
     let paused = TenantSettings { paused: true, ..TenantSettings::default() };
-    stores.tenants.put(&held.slug, &paused, at(0)).await?;
+    stores.tenants.put(&held.slug, &paused, at(0), None).await?;
     let told = |now| async move {
         let line = stores.explain.line(&queue("q")?, now).await?.context("the queue")?;
         let gates = explain_queue(&line, now);
@@ -283,7 +283,7 @@ async fn shake(scene: &Scene<'_>, tenants: &[Tenant], dice: &mut Dice, now: Time
         pause: (dice.throw(6) == 0).then_some(pause),
         drain: None,
     };
-    scene.stores.queues.put(&queue("q")?, &queue_settings, now).await?;
+    scene.stores.queues.put(&queue("q")?, &queue_settings, now, None).await?;
     for tenant in tenants {
         let settings = TenantSettings {
             max_running: dice.maybe(3, 4),
@@ -291,7 +291,7 @@ async fn shake(scene: &Scene<'_>, tenants: &[Tenant], dice: &mut Dice, now: Time
             paused: dice.throw(5) == 0,
             ..TenantSettings::default()
         };
-        scene.stores.tenants.put(&tenant.slug, &settings, now).await?;
+        scene.stores.tenants.put(&tenant.slug, &settings, now, None).await?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use taskflow_application::ports::Stores;
 use taskflow_domain::tenant::{Tenant, TenantSettings};
-use taskflow_domain::{ClaimedJob, TenantId};
+use taskflow_domain::{ClaimedJob, TenantId, fair};
 
 use crate::builders::{Draft, Scene, at, report_after, success};
 
@@ -146,7 +146,7 @@ async fn held_back_saves_nothing_up(stores: &Stores, settings: &TenantSettings) 
     backlog(&scene, &held, 1_000, 100).await?;
     let counts = claims(&scene, 200, 1).await?;
     assert_near(&counts, &free, 200, 2);
-    stores.tenants.put(&held.slug, &TenantSettings::default(), at(0)).await?;
+    stores.tenants.put(&held.slug, &TenantSettings::default(), at(0), None).await?;
     let counts = claims(&scene, 40, 1).await?;
     assert_near(&counts, &held, 20, 2);
     scene.healthy(at(0)).await
@@ -173,4 +173,63 @@ pub async fn pulled_kinds_are_shared_too(stores: &Stores) -> Result<()> {
     }
     assert_near(&by_tenant(&jobs), &first, 20, 1);
     Ok(())
+}
+
+/// The lag of a queue is how far the lanes that compete in it are apart.
+pub async fn the_lag_is_what_lanes_are_apart(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    let (first, second) = (scene.tenant("a").await?, weighted(&scene, "b", 2).await?);
+    assert_eq!(lag(stores).await?, 0, "nobody waits");
+    backlog(&scene, &first, 0, 40).await?;
+    assert_eq!(lag(stores).await?, 0, "one tenant alone lags behind nobody");
+    backlog(&scene, &second, 1_000, 40).await?;
+    let one = fair::UNKNOWN_COST_US.unsigned_abs();
+    assert_eq!(claims(&scene, 1, 10).await?.len(), 1, "a claim gives one tenant its turn");
+    let turn = u64::from(fair::QUANTUM) * one;
+    let lead = lag(stores).await?;
+    assert!([turn, turn / 2].contains(&lead), "a turn of one, by its weight: {lead}");
+    claims(&scene, 1, 10).await?;
+    assert_eq!(lag(stores).await?, turn / 2, "the turn of the other counts half or double");
+    claims(&scene, 2, 40).await?;
+    assert_eq!(lag(stores).await?, 0, "nobody waits any more");
+    Ok(())
+}
+
+/// The lag keeps to the bound of `docs/fairness.md`, after every claim and every end,
+/// while three tenants of different weights wait and jobs take what they like.
+pub async fn the_lag_keeps_to_its_bound(stores: &Stores) -> Result<()> {
+    const SLOTS: u32 = 4;
+    const LONGEST_US: i64 = 50_000;
+    let scene = Scene::new(stores).await?;
+    for (n, weight) in [1, 2, 5].into_iter().enumerate() {
+        let tenant = weighted(&scene, &format!("t-{n}"), weight).await?;
+        backlog(&scene, &tenant, n as u32 * 1_000, 400).await?;
+    }
+    // Of the statement, with the size of a claim in place of the quantum: the lightest
+    // lanes are the furthest apart, and no charge or correction is longer than a job.
+    let bound = 5 * u64::from(SLOTS) * LONGEST_US.unsigned_abs();
+    let (mut chance, mut served) = (7_u64, 0);
+    for _ in 0..120 {
+        let jobs = scene.claim(SLOTS, at(0)).await?;
+        assert_eq!(jobs.len(), SLOTS as usize);
+        let ahead = lag(stores).await?;
+        assert!(ahead <= bound, "{ahead} us after a claim, and the bound is {bound} us");
+        let mut ends = Vec::new();
+        for job in &jobs {
+            chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let took = 1_000 + (chance >> 33) as i64 % (LONGEST_US - 1_000);
+            served += took;
+            ends.push(report_after(&job.lease, success(), at(0), took));
+        }
+        stores.jobs.commit(&ends).await?;
+        let ahead = lag(stores).await?;
+        assert!(ahead <= bound, "{ahead} us after the ends, and the bound is {bound} us");
+    }
+    assert!(served.unsigned_abs() > 8 * bound, "an unfair store would have gone further");
+    Ok(())
+}
+
+async fn lag(stores: &Stores) -> Result<u64> {
+    let depths = stores.queues.depths().await?;
+    Ok(depths.iter().filter(|depth| depth.name.as_str() == "default").map(|depth| depth.lag_us).sum())
 }

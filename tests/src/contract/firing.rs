@@ -1,10 +1,12 @@
 //! Firing: the claim, the firings, their jobs and what is counted, together.
 
 use anyhow::{Context as _, Result};
-use taskflow_application::ports::{FanOut, Fire, FireClaim, Fired, FiringPage, Queued, Stores};
+use taskflow_application::ports::{
+    FanOut, Fire, FireClaim, Fired, FiringPage, Queued, Stores, Wait, Waiting,
+};
 use taskflow_domain::rule::{Cause, TriggerKind, reason};
 use taskflow_domain::tenant::TenantSettings;
-use taskflow_domain::{Actor, CorrelationId, FanOutId, FiringOutcome, Rule, TenantId};
+use taskflow_domain::{Actor, CorrelationId, FanOutId, FiringOutcome, Rule, TenantId, TenantSlug};
 
 use crate::builders::{Draft as Job, Scene, at, job_id, success};
 use crate::rules::{Draft, event, firing, rule_id};
@@ -26,7 +28,7 @@ fn fire(claim: FireClaim, firings: Vec<taskflow_application::ports::NewFiring>) 
 
 async fn cron(stores: &Stores, tenant: TenantId, n: u32) -> Result<Rule> {
     let rule = Draft::cron(tenant, n, "* * * * *").next(at(100)).0;
-    stores.rules.put(&rule, None, &Actor::api()).await?;
+    stores.rules.put(&rule, None, &Actor::api(), None).await?;
     Ok(rule)
 }
 
@@ -49,7 +51,7 @@ pub async fn an_occurrence_is_fired_once(stores: &Stores) -> Result<()> {
     let kept = stores.rules.get(scene.tenant.id, rule.id).await?.context("the rule")?;
     assert_eq!((kept.next_at, kept.jobs_made), (Some(at(200)), 1));
     assert_eq!((kept.health.last_at, kept.health.last_outcome), (Some(at(100)), Some(FiringOutcome::Fired)));
-    let page = FiringPage { before: None, outcome: None, limit: 10 };
+    let page = FiringPage { limit: 10, ..FiringPage::default() };
     assert_eq!(stores.rules.firings(scene.tenant.id, rule.id, page).await?, *firings);
     assert_eq!(stores.rules.firing(scene.tenant.id, firings[0].id).await?, Some(firings[0].clone()));
     assert_eq!(stores.rules.firings_of(rule.id, "at:100").await?, *firings);
@@ -68,19 +70,22 @@ pub async fn a_claim_that_does_not_hold_changes_nothing(stores: &Stores) -> Resu
     let new = |n| vec![firing(&rule, n, FiringOutcome::Fired, None, at(100))];
     let lost = vec![
         fire(occurrence(&rule, 99, 200), new(1)),
-        fire(FireClaim::Waiting { tenant: rule.tenant, rule: rule.id, at: at(100) }, new(2)),
+        fire(FireClaim::Waiting { tenant: rule.tenant, rule: rule.id, of: None, at: at(100) }, new(2)),
         fire(FireClaim::Pending(77), new(3)),
-        fire(FireClaim::FanOut { id: FanOutId(job_id(1).0), before: None, after: None }, new(4)),
+        fire(
+            FireClaim::FanOut { id: FanOutId(job_id(1).0), before: None, after: None, waits: Vec::new() },
+            new(4),
+        ),
     ];
     assert_eq!(stores.rules.fire(lost).await?, vec![Fired::Lost; 4]);
     let stale = occurrence(&rule, 100, 200);
     rule.revision = 2;
     rule.enabled = false;
-    stores.rules.put(&rule, None, &Actor::api()).await?;
+    stores.rules.put(&rule, None, &Actor::api(), None).await?;
     let now = occurrence(&rule, 100, 200);
     let new = |n| vec![firing(&rule, n, FiringOutcome::Fired, None, at(100))];
     assert_eq!(stores.rules.fire(vec![fire(stale, new(5)), fire(now, new(6))]).await?, vec![Fired::Lost; 2]);
-    let page = FiringPage { before: None, outcome: None, limit: 10 };
+    let page = FiringPage { limit: 10, ..FiringPage::default() };
     assert!(stores.rules.firings(scene.tenant.id, rule.id, page).await?.is_empty());
     assert!(stores.rules.counts(scene.tenant.id, rule.id).await?.is_empty());
     Ok(())
@@ -147,7 +152,7 @@ pub async fn jobs_that_cannot_be_made_change_the_outcome(stores: &Stores) -> Res
 pub async fn a_delivery_counts_once(stores: &Stores) -> Result<()> {
     let scene = Scene::new(stores).await?;
     let rule = Draft::webhook(scene.tenant.id, 1, "key-12345").0;
-    stores.rules.put(&rule, None, &Actor::api()).await?;
+    stores.rules.put(&rule, None, &Actor::api(), None).await?;
     let deliver = |n: u32, id: &str| {
         let event = event(scene.tenant.id, n, "webhook", Some(id), at(1));
         let claim = FireClaim::Delivery(Box::new(event));
@@ -162,23 +167,106 @@ pub async fn a_delivery_counts_once(stores: &Stores) -> Result<()> {
     Ok(())
 }
 
-/// A fan-out goes on from where it stands, and ends once.
-pub async fn a_fan_out_goes_on(stores: &Stores) -> Result<()> {
-    let scene = Scene::new(stores).await?;
-    let rule = cron(stores, scene.tenant.id, 1).await?;
-    let fan_out = |n: u32| FanOut {
+/// Fan-out number `n` of a rule.
+fn fan_out_of(rule: &Rule, n: u32, ms: i64) -> FanOut {
+    FanOut {
         id: FanOutId(job_id(n).0),
         rule_tenant: rule.tenant,
         rule: rule.id,
         trigger: TriggerKind::Cron,
-        cause: Cause { scheduled_at: Some(at(100)), ..Cause::default() },
-        key: Some("at:100".into()),
-        at: at(100),
+        cause: Cause { scheduled_at: Some(at(ms)), ..Cause::default() },
+        key: Some(format!("at:{ms}")),
+        at: at(ms),
         depth: 0,
         correlation_id: CorrelationId(job_id(n).0),
         input: None,
         after: None,
+    }
+}
+
+/// A step of fan-out number `n`.
+fn step(n: u32, before: Option<TenantSlug>, after: Option<TenantSlug>, waits: Vec<Wait>) -> Fire {
+    fire(FireClaim::FanOut { id: FanOutId(job_id(n).0), before, after, waits }, Vec::new())
+}
+
+/// Of one rule, the next occurrence is taken when the one before has been told
+/// to all tenants; events and hands wait for nobody.
+pub async fn occurrences_come_one_after_the_other(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    let (rule, other) = (cron(stores, scene.tenant.id, 1).await?, cron(stores, scene.tenant.id, 2).await?);
+    let mut by_hand = fan_out_of(&rule, 3, 100);
+    (by_hand.trigger, by_hand.cause, by_hand.key) = (TriggerKind::Manual, Cause::default(), None);
+    let begun =
+        vec![fan_out_of(&rule, 1, 100), fan_out_of(&rule, 2, 200), by_hand, fan_out_of(&other, 4, 100)];
+    stores.rules.fire(vec![Fire { claim: FireClaim::Free, firings: Vec::new(), fan_outs: begun }]).await?;
+    let ids = |open: Vec<FanOut>| open.into_iter().map(|open| open.id.0).collect::<Vec<_>>();
+    let of = |numbers: &[u32]| numbers.iter().map(|n| job_id(*n).0).collect::<Vec<_>>();
+    let mut open = ids(stores.rules.fan_outs(at(100), at(900), 10).await?);
+    open.sort_unstable();
+    assert_eq!(open, of(&[1, 3, 4]));
+    assert!(stores.rules.fan_outs(at(200), at(900), 10).await?.is_empty());
+    stores.rules.fire(vec![step(1, None, None, Vec::new())]).await?;
+    assert_eq!(ids(stores.rules.fan_outs(at(200), at(900), 10).await?), of(&[2]));
+    Ok(())
+}
+
+/// What waits of a rule that acts for many is released once, for each tenant by
+/// itself, and is forgotten with the trigger.
+pub async fn what_waits_is_released(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    let other = scene.tenant("other").await?;
+    let mut rule = cron(stores, scene.tenant.id, 1).await?;
+    let wait = |tenant| Wait { rule_tenant: rule.tenant, rule: rule.id, tenant, at: at(100) };
+    let waits = vec![wait(scene.tenant.id), wait(other.id)];
+    assert_eq!(stores.rules.waiting(9).await?, Waiting::default());
+    // The previous instance of one of them runs.
+    let mut new = firing(&rule, 1, FiringOutcome::Fired, None, at(1));
+    new.jobs = vec![scene.job(10)?.0];
+    let begun = Fire {
+        claim: FireClaim::Free,
+        firings: vec![new],
+        fan_outs: vec![fan_out_of(&rule, 1, 100), fan_out_of(&rule, 2, 200)],
     };
+    stores.rules.fire(vec![begun]).await?;
+    let lost = step(1, Some(crate::builders::slug("m")?), None, waits.clone());
+    assert_eq!(stores.rules.fire(vec![lost]).await?, [Fired::Lost]);
+    assert!(!stores.rules.waiting(9).await?.any, "what is lost lets nobody wait");
+    stores.rules.fire(vec![step(1, None, None, waits.clone())]).await?;
+    let later: Vec<_> = waits.iter().map(|wait| Wait { at: at(200), ..*wait }).collect();
+    stores.rules.fire(vec![step(2, None, None, later)]).await?;
+    let both = [scene.tenant.id, other.id, TenantId(77)];
+    assert_eq!(stores.rules.waits(rule.id, &both).await?.len(), 2);
+    let ready = |waiting: Waiting| waiting.ready.into_iter().map(|one| (one.of, one.at)).collect::<Vec<_>>();
+    assert_eq!(ready(stores.rules.waiting(9).await?), [(Some(other.id), at(100))], "the first stays");
+    let release = |of, ms| {
+        let claim = FireClaim::Waiting { tenant: rule.tenant, rule: rule.id, of: Some(of), at: at(ms) };
+        stores.rules.fire(vec![fire(claim, Vec::new())])
+    };
+    assert_eq!(release(other.id, 200).await?, [Fired::Lost]);
+    assert_eq!(release(other.id, 100).await?, [Fired::Done(Vec::new())]);
+    assert_eq!(release(other.id, 100).await?, [Fired::Lost]);
+    let left = stores.rules.waiting(9).await?;
+    assert!(left.any && left.ready.is_empty(), "the other one waits for its own: {left:?}");
+    for job in scene.claim(1, at(2)).await? {
+        scene.settle(&job, success(), at(3)).await?;
+    }
+    assert_eq!(ready(stores.rules.waiting(9).await?), [(Some(scene.tenant.id), at(100))]);
+    // Another name changes nothing of it, another trigger does.
+    (rule.revision, rule.document.name) = (2, "renamed".into());
+    stores.rules.put(&rule, None, &Actor::api(), None).await?;
+    assert!(stores.rules.waiting(9).await?.any);
+    let mut changed = Draft::cron(scene.tenant.id, 1, "0 * * * *").next(at(900)).0;
+    changed.revision = 3;
+    stores.rules.put(&changed, None, &Actor::api(), None).await?;
+    assert_eq!(stores.rules.waiting(9).await?, Waiting::default());
+    Ok(())
+}
+
+/// A fan-out goes on from where it stands, and ends once.
+pub async fn a_fan_out_goes_on(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    let rule = cron(stores, scene.tenant.id, 1).await?;
+    let fan_out = |n: u32| FanOut { key: Some("at:100".into()), ..fan_out_of(&rule, n, 100) };
     for n in [1, 2] {
         let fan_outs = vec![fan_out(n)];
         stores.rules.fire(vec![Fire { claim: FireClaim::Free, firings: Vec::new(), fan_outs }]).await?;
@@ -188,14 +276,18 @@ pub async fn a_fan_out_goes_on(stores: &Stores) -> Result<()> {
     assert!(stores.rules.fan_outs(at(199), at(300), 10).await?.is_empty(), "it is kept from others");
     assert_eq!(stores.rules.fan_outs(at(200), at(300), 10).await?.len(), 1, "for a while");
     let middle = Some(crate::builders::slug("m")?);
-    let step =
-        |before, after| fire(FireClaim::FanOut { id: FanOutId(job_id(1).0), before, after }, Vec::new());
-    assert_eq!(stores.rules.fire(vec![step(None, middle.clone())]).await?, [Fired::Done(Vec::new())]);
-    assert_eq!(stores.rules.fire(vec![step(None, middle.clone())]).await?, [Fired::Lost]);
+    assert_eq!(
+        stores.rules.fire(vec![step(1, None, middle.clone(), Vec::new())]).await?,
+        [Fired::Done(Vec::new())]
+    );
+    assert_eq!(stores.rules.fire(vec![step(1, None, middle.clone(), Vec::new())]).await?, [Fired::Lost]);
     let open = stores.rules.fan_outs(at(201), at(301), 10).await?;
     assert_eq!(open.first().and_then(|open| open.after.clone()), middle, "a step lets go of it");
-    assert_eq!(stores.rules.fire(vec![step(middle.clone(), None)]).await?, [Fired::Done(Vec::new())]);
-    assert_eq!(stores.rules.fire(vec![step(middle, None)]).await?, [Fired::Lost]);
+    assert_eq!(
+        stores.rules.fire(vec![step(1, middle.clone(), None, Vec::new())]).await?,
+        [Fired::Done(Vec::new())]
+    );
+    assert_eq!(stores.rules.fire(vec![step(1, middle, None, Vec::new())]).await?, [Fired::Lost]);
     assert!(stores.rules.fan_outs(at(999), at(1_000), 10).await?.is_empty());
     Ok(())
 }

@@ -49,23 +49,23 @@ pub async fn a_key_comes_back(stores: &Stores) -> Result<()> {
     made.key.rate = Some(Rate { limit: 5, period_ms: 1_500 });
     made.key.expires_at = Some(at(90));
     let operators = key(8, None);
-    stores.keys.create(&made).await?;
-    stores.keys.create(&operators).await?;
+    stores.keys.create(&made, None, None).await?;
+    stores.keys.create(&operators, None, None).await?;
     assert_eq!(one(stores, 7).await?, made);
     assert_eq!(one(stores, 8).await?, operators);
     assert_eq!(stores.keys.find(&[id(9), id(8)]).await?, [operators]);
     assert_eq!(stores.keys.find(&[]).await?, []);
-    assert!(stores.keys.create(&made).await.is_err(), "an id is a key's alone");
+    assert!(stores.keys.create(&made, None, None).await.is_err(), "an id is a key's alone");
     Ok(())
 }
 
 /// A key is ended once, and found ended at once.
 pub async fn a_revoked_key_keeps_its_end(stores: &Stores) -> Result<()> {
-    stores.keys.create(&key(7, None)).await?;
+    stores.keys.create(&key(7, None), None, None).await?;
     assert!(one(stores, 7).await?.key.is_live(at(5)));
-    stores.keys.revoke(id(7), at(5)).await?;
-    stores.keys.revoke(id(7), at(9)).await?;
-    stores.keys.revoke(id(8), at(9)).await?;
+    stores.keys.revoke(id(7), at(5), None).await?;
+    stores.keys.revoke(id(7), at(9), None).await?;
+    stores.keys.revoke(id(8), at(9), None).await?;
     let ended = one(stores, 7).await?.key;
     assert_eq!((ended.revoked_at, ended.is_live(at(4))), (Some(at(5)), false));
     Ok(())
@@ -73,9 +73,9 @@ pub async fn a_revoked_key_keeps_its_end(stores: &Stores) -> Result<()> {
 
 /// An end can be brought forward and not put off.
 pub async fn an_end_comes_nearer(stores: &Stores) -> Result<()> {
-    stores.keys.create(&key(7, None)).await?;
+    stores.keys.create(&key(7, None), None, None).await?;
     for (other, set, expected) in [(8, 50, 50), (9, 90, 50), (10, 20, 20)] {
-        stores.keys.create_noted(&key(other, None), Some((id(7), at(set))), None).await?;
+        stores.keys.create(&key(other, None), Some((id(7), at(set))), None).await?;
         assert_eq!(one(stores, 7).await?.key.expires_at, Some(at(expected)));
     }
     let key = one(stores, 7).await?.key;
@@ -86,7 +86,7 @@ pub async fn an_end_comes_nearer(stores: &Stores) -> Result<()> {
 /// The last use is the latest that was told.
 pub async fn the_last_use_is_the_latest(stores: &Stores) -> Result<()> {
     for number in [7, 8] {
-        stores.keys.create(&key(number, None)).await?;
+        stores.keys.create(&key(number, None), None, None).await?;
     }
     stores.keys.used(&[(id(8), at(5)), (id(7), at(9)), (id(99), at(9))]).await?;
     stores.keys.used(&[(id(8), at(7)), (id(7), at(2))]).await?;
@@ -100,7 +100,7 @@ pub async fn the_last_use_is_the_latest(stores: &Stores) -> Result<()> {
 pub async fn keys_are_listed_in_pages(stores: &Stores) -> Result<()> {
     let acme = acme(stores).await?;
     for number in 1..=5 {
-        stores.keys.create(&key(number, (number % 2 == 1).then(|| acme.clone()))).await?;
+        stores.keys.create(&key(number, (number % 2 == 1).then(|| acme.clone())), None, None).await?;
     }
     for (tenant, expected) in [(None, vec![5, 4, 3, 2, 1]), (Some(acme.0), vec![5, 3, 1])] {
         let mut before = None;

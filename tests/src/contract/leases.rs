@@ -13,6 +13,11 @@ async fn claim_until(scene: &Scene<'_>, until: Timestamp, now: Timestamp) -> Res
     scene.stores.jobs.claim(&request).await?.jobs.pop().context("a job")
 }
 
+/// A job of the builders that was claimed at the beginning.
+fn held(cancel: bool) -> Extended {
+    Extended::Held { cancel, timeout_at: at(30_000) }
+}
+
 async fn expired(scene: &Scene<'_>, now: Timestamp) -> Result<Vec<JobId>> {
     let mut ids: Vec<_> = scene.stores.jobs.expired(now, 100).await?.iter().map(|lease| lease.job).collect();
     ids.sort();
@@ -45,11 +50,37 @@ pub async fn a_lease_expires_unless_extended(stores: &Stores) -> Result<()> {
     assert_eq!(expired(&scene, at(1_000)).await?, []);
     assert_eq!(expired(&scene, at(1_001)).await?, [job_id(1), job_id(2)]);
     let lease = [(scene.tenant.id, job_id(1), first.lease.token)];
-    assert_eq!(stores.jobs.extend(&lease, at(2_000)).await?, [Extended::Held { cancel: false }]);
+    assert_eq!(stores.jobs.extend(&lease, at(2_000)).await?, [held(false)]);
     assert_eq!(expired(&scene, at(1_001)).await?, [job_id(2)]);
     assert_eq!(expired(&scene, at(2_001)).await?, [job_id(1), job_id(2)]);
     assert_eq!(stores.jobs.expired(at(2_001), 1).await?.len(), 1, "no more than were asked for");
     Ok(())
+}
+
+/// No lease outlives its attempt's timeout for longer than a worker needs to stop.
+pub async fn a_lease_ends_with_its_timeout(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    let id = scene.put_one(scene.job(1)?).await?;
+    let claimed = claim_until(&scene, at(1_000), at(0)).await?;
+    let limit = claimed.lease.limit();
+    assert_eq!((claimed.lease.timeout_at(), limit), (at(30_000), at(35_000)));
+    let key = [(scene.tenant.id, id, claimed.lease.token)];
+    assert_eq!(stores.jobs.extend(&key, at(20_000)).await?, [held(false)]);
+    let lease = stores.jobs.expired(at(20_001), 1).await?.pop().context("a lease")?;
+    assert_eq!((lease.until, lease.unanswered()), (Some(at(20_000)), Verdict::Lost));
+    assert_eq!(stores.jobs.extend(&key, at(99_000)).await?, [held(false)]);
+    assert_eq!(expired(&scene, limit).await?, []);
+    let lease = stores.jobs.expired(at(35_001), 1).await?.pop().context("a lease")?;
+    assert_eq!((lease.until, lease.timeout_ms), (Some(limit), 30_000));
+    let timeout = lease.unanswered();
+    assert_eq!(timeout, Verdict::TimedOut { after_ms: 30_000 });
+    let mut change = report(&lease, timeout, at(35_001));
+    change.guard = change.guard.once_lapsed(at(35_001));
+    scene.done(&change).await?;
+    let shown = scene.consistent(id, at(35_001)).await?;
+    let end = shown.last_attempt.and_then(|attempt| attempt.end).context("an end")?;
+    assert_eq!(end.outcome, taskflow_domain::Outcome::Timeout);
+    scene.healthy(at(35_001)).await
 }
 
 /// An expired lease comes with all that ending its attempt needs.
@@ -113,9 +144,9 @@ pub async fn only_a_held_lease_is_extended(stores: &Stores) -> Result<()> {
         (scene.tenant.id, job_id(9), token(0)),
         (scene.tenant.id, job_id(1), token(0)),
     ];
-    let (lost, held) = (Extended::Lost, Extended::Held { cancel: false });
+    let lost = Extended::Lost;
     let answers = stores.jobs.extend(&leases, at(5_000)).await?;
-    assert_eq!(answers, [lost, Extended::Held { cancel: true }, lost, lost, lost, held]);
+    assert_eq!(answers, [lost, held(true), lost, lost, lost, held(false)]);
     assert_eq!(stores.jobs.extend(&[], at(5_000)).await?, []);
     Ok(())
 }

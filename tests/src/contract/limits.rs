@@ -151,11 +151,11 @@ pub async fn a_new_limit_counts_what_runs(stores: &Stores) -> Result<()> {
     let tenant = scene.tenant("small").await?;
     backlog(&scene, &tenant, "q", 0, 20).await?;
     let jobs = scene.claim(4, at(0)).await?;
-    stores.tenants.put(&tenant.slug, &running(4), at(0)).await?;
+    stores.tenants.put(&tenant.slug, &running(4), at(0), None).await?;
     assert!(drain(&scene, at(0)).await?.is_empty());
     scene.settle(&jobs[0], success(), at(1)).await?;
     assert_eq!(drain(&scene, at(1)).await?.len(), 1);
-    stores.tenants.put(&tenant.slug, &TenantSettings::default(), at(2)).await?;
+    stores.tenants.put(&tenant.slug, &TenantSettings::default(), at(2), None).await?;
     scene.queue_with("q", &per_tenant(5)).await?;
     assert_eq!(drain(&scene, at(2)).await?.len(), 1);
     scene.queue_with("q", &per_tenant(3)).await?;
@@ -172,9 +172,9 @@ pub async fn a_raised_limit_gives_room_at_once(stores: &Stores) -> Result<()> {
     scene.queue_with("q", &QueueSettings { max_running_per_tenant: Some(3), ..queue_running(5) }).await?;
     backlog(&scene, &tenant, "q", 0, 20).await?;
     assert_eq!(drain(&scene, at(0)).await?.len(), 1);
-    stores.tenants.put(&tenant.slug, &running(2), at(1)).await?;
+    stores.tenants.put(&tenant.slug, &running(2), at(1), None).await?;
     assert_eq!(drain(&scene, at(1)).await?.len(), 1);
-    stores.tenants.put(&tenant.slug, &TenantSettings::default(), at(2)).await?;
+    stores.tenants.put(&tenant.slug, &TenantSettings::default(), at(2), None).await?;
     assert_eq!(drain(&scene, at(2)).await?.len(), 1);
     scene.queue_with("q", &QueueSettings { max_running_per_tenant: Some(4), ..queue_running(5) }).await?;
     assert_eq!(drain(&scene, at(3)).await?.len(), 1);
@@ -193,7 +193,7 @@ pub async fn a_limit_of_zero_stops_all(stores: &Stores) -> Result<()> {
     backlog(&scene, &none, "q", 0, 3).await?;
     backlog(&scene, &scene.tenant, "shut", 100, 3).await?;
     assert!(drain(&scene, at(0)).await?.is_empty());
-    stores.tenants.put(&none.slug, &running(1), at(1)).await?;
+    stores.tenants.put(&none.slug, &running(1), at(1), None).await?;
     scene.queue_with("shut", &queue_running(1)).await?;
     assert_eq!(drain(&scene, at(1)).await?.len(), 2);
     scene.healthy(at(1)).await
@@ -269,14 +269,14 @@ pub async fn a_paused_tenant_starts_nothing(stores: &Stores) -> Result<()> {
     let tenant = scene.tenant("held").await?;
     backlog(&scene, &tenant, "q", 0, 3).await?;
     let settings = TenantSettings { paused: true, ..TenantSettings::default() };
-    stores.tenants.put(&name, &settings, at(0)).await?;
+    stores.tenants.put(&name, &settings, at(0), None).await?;
     backlog(&scene, &tenant, "new", 10, 2).await?;
     backlog(&scene, &scene.tenant, "q", 100, 2).await?;
     assert_eq!(drain(&scene, at(1)).await?.len(), 2);
     let bound = ClaimRequest { tenant: Some(tenant.id), ..scene.request(5, at(1)) };
     assert_eq!(stores.jobs.claim(&bound).await?.jobs.len(), 0, "also if it is asked for by name");
     scene.healthy(at(1)).await?;
-    stores.tenants.put(&name, &TenantSettings::default(), at(2)).await?;
+    stores.tenants.put(&name, &TenantSettings::default(), at(2), None).await?;
     assert_eq!(drain(&scene, at(2)).await?.len(), 5);
     scene.healthy(at(2)).await
 }

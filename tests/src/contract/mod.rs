@@ -31,7 +31,8 @@ macro_rules! contract_suite {
             fairness: a_long_backlog_starves_nobody equals_share_equally weights_set_the_shares
                 a_new_weight_counts_at_once long_jobs_cost_more_than_short_ones
                 idleness_saves_nothing_up a_pause_saves_nothing_up a_limit_saves_nothing_up
-                pulled_kinds_are_shared_too;
+                pulled_kinds_are_shared_too the_lag_is_what_lanes_are_apart
+                the_lag_keeps_to_its_bound;
             limits: a_tenants_limit_holds_over_all_queues a_queues_limit_holds_over_all_tenants
                 a_limit_for_each_tenant_counts_each limits_hold_together
                 a_lowered_limit_counts_what_runs a_new_limit_counts_what_runs
@@ -54,6 +55,7 @@ macro_rules! contract_suite {
             edit: a_standing_job_is_edited an_edit_changes_the_order
                 a_running_job_keeps_running_when_edited an_edit_of_a_lost_lease_is_refused;
             leases: leases_are_as_they_were_claimed a_lease_expires_unless_extended
+                a_lease_ends_with_its_timeout
                 an_expired_lease_can_be_settled an_extended_lease_is_not_taken_back
                 only_a_held_lease_is_extended
                 a_lease_ends_with_its_workers progress_is_kept progress_needs_the_lease
@@ -62,11 +64,12 @@ macro_rules! contract_suite {
                 only_scheduled_jobs_are_promoted;
             prune: old_jobs_of_one_state_go nothing_remains_of_a_pruned_job a_young_key_keeps_its_job
                 young_keys_do_not_stop_a_prune pruned_jobs_are_not_counted;
-            sweep: a_fresh_store_is_healthy a_busy_store_is_healthy;
+            sweep: a_fresh_store_is_healthy a_busy_store_is_healthy a_proof_tells_what_stays_undone;
             reader_list: no_filter_finds_all pages_are_stable many_jobs_in_the_order_of_the_ids
                 states_filter a_due_job_shows_as_pending each_filter_filters filters_combine;
             reader_history: an_absent_job_has_no_past a_fresh_job_has_no_attempts
-                the_history_is_the_domains the_past_comes_in_pages a_job_tells_when_it_changed;
+                the_history_is_the_domains the_past_comes_in_pages a_job_tells_when_it_changed
+                a_running_job_tells_when_it_changed the_last_error_outlasts_the_next_start;
             queues: settings_come_back queues_are_listed_by_name depths_follow_the_jobs
                 an_empty_queue_has_no_depth a_purge_deletes_one_state_of_a_queue
                 draining_queues_are_listed;
@@ -75,17 +78,20 @@ macro_rules! contract_suite {
                 a_tenant_may_hold_its_jobs_back somebody_must_be_there the_fair_order_is_told
                 what_has_ended_is_past_all_gates a_queue_counts_its_gates
                 explain_and_claim_agree_whatever_is_set;
-            stats: figures_add_up figures_are_told_apart the_latest_minutes_are_told old_figures_go
+            stats: figures_add_up a_batch_may_hold_several_minutes
+                figures_are_told_apart the_latest_minutes_are_told old_figures_go
                 runners_tell_of_their_loops;
             tenants: the_default_tenant_is_there a_tenant_is_made_once settings_come_back
                 tenants_are_listed_in_pages a_suspended_tenant_submits_nothing a_stranger_sees_nothing ids_belong_to_their_tenant;
             workers: a_worker_comes_back a_beat_tells_what_is_held
                 a_leaving_worker_frees_what_it_holds a_worker_may_leave_and_come_back
-                silent_workers_are_forgotten busy_workers_are_counted;
+                silent_workers_are_forgotten busy_workers_are_counted names_are_each_tenants_own
+                who_only_waited_leaves_nothing_behind;
             rules: a_rule_comes_back a_change_names_its_revision rules_are_listed_in_pages a_webhook_key_has_one_rule secrets_are_kept_apart rules_become_due only_watched_ends_are_told;
-            firing: an_occurrence_is_fired_once a_claim_that_does_not_hold_changes_nothing a_key_counts_once_for_each_tenant jobs_that_cannot_be_made_change_the_outcome a_delivery_counts_once a_fan_out_goes_on unfinished_jobs_are_those_of_the_last_firing;
+            firing: an_occurrence_is_fired_once a_claim_that_does_not_hold_changes_nothing a_key_counts_once_for_each_tenant jobs_that_cannot_be_made_change_the_outcome a_delivery_counts_once a_fan_out_goes_on occurrences_come_one_after_the_other what_waits_is_released unfinished_jobs_are_those_of_the_last_firing;
             events: an_id_counts_once_for_its_source an_event_leaves_the_outbox_with_its_firings the_past_is_read;
-            automation: occurrences_are_fired two_days_are_missed instances_overlap a_missing_field_is_told an_event_reaches_every_rule_once a_chain_is_cut a_delivery_repeats billing_is_recalculated a_rehearsal_makes_nothing;
+            automation: occurrences_are_fired two_days_are_missed a_missing_field_is_told an_event_reaches_every_rule_once a_chain_is_cut a_delivery_repeats billing_is_recalculated a_rehearsal_makes_nothing;
+            overlap: instances_overlap each_tenant_waits_for_its_own;
             keys: a_key_comes_back a_revoked_key_keeps_its_end an_end_comes_nearer
                 the_last_use_is_the_latest keys_are_listed_in_pages;
             audit: the_chain_holds nobody_branches_off the_list_is_filtered a_change_and_its_note_are_one;
@@ -133,6 +139,7 @@ pub mod insert;
 pub mod keys;
 pub mod leases;
 pub mod limits;
+pub mod overlap;
 pub mod promote;
 pub mod prune;
 pub mod queues;

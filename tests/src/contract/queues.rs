@@ -34,7 +34,7 @@ pub async fn settings_come_back(stores: &Stores) -> Result<()> {
         QueueSettings::default(),
     ];
     for settings in steps {
-        let put = stores.queues.put(&name, &settings, at(10)).await?;
+        let put = stores.queues.put(&name, &settings, at(10), None).await?;
         assert_eq!((&put.name, &put.settings), (&name, &settings));
         assert_eq!(stores.queues.get(&name).await?, Some(put.clone()));
         assert!(stores.queues.list().await?.contains(&put));
@@ -165,9 +165,9 @@ pub async fn a_purge_deletes_one_state_of_a_queue(stores: &Stores) -> Result<()>
 pub async fn draining_queues_are_listed(stores: &Stores) -> Result<()> {
     assert_eq!(stores.queues.draining().await?, []);
     for name in ["b", "a", "c"] {
-        stores.queues.put(&queue(name)?, &all_set(), at(0)).await?;
+        stores.queues.put(&queue(name)?, &all_set(), at(0), None).await?;
     }
-    stores.queues.put(&queue("c")?, &QueueSettings::default(), at(1)).await?;
+    stores.queues.put(&queue("c")?, &QueueSettings::default(), at(1), None).await?;
     assert_eq!(stores.queues.draining().await?, [queue("a")?, queue("b")?]);
     Ok(())
 }

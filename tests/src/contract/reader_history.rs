@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use taskflow_application::ports::Stores;
 use taskflow_domain::event::{History, NumberedAttempt};
-use taskflow_domain::{Actor, JobEvent, Progress, Verdict, change};
+use taskflow_domain::{Actor, JobEvent, Priority, Progress, Verdict, change};
 
 use crate::builders::{Scene, at, failure, job_id, policy, report, success};
 
@@ -103,5 +103,36 @@ pub async fn a_job_tells_when_it_changed(stores: &Stores) -> Result<()> {
     let ended = change::cancel(&job, Actor::api(), None, at(9))?.context("a change")?;
     scene.done(&ended).await?;
     assert_eq!(scene.look(id, at(10)).await?.updated_at, at(9));
+    Ok(())
+}
+
+/// Changes of a running job count too, though it goes on running.
+pub async fn a_running_job_tells_when_it_changed(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    let id = scene.put_one(scene.job(1)?.created(at(1))).await?;
+    scene.claim_one(at(5)).await?;
+    let running = scene.look(id, at(6)).await?;
+    let edit = change::Edit { priority: Some(Priority::High), ..change::Edit::default() };
+    scene.done(&change::edit(&running, edit, Actor::api(), at(7))?).await?;
+    assert_eq!(scene.consistent(id, at(8)).await?.updated_at, at(7));
+    let running = scene.look(id, at(8)).await?;
+    scene.done(&change::cancel(&running, Actor::api(), None, at(9))?.context("a change")?).await?;
+    assert_eq!(scene.consistent(id, at(10)).await?.updated_at, at(9));
+    Ok(())
+}
+
+/// The last failure does not disappear when the next attempt begins.
+pub async fn the_last_error_outlasts_the_next_start(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    let id = scene.put_one(scene.job(1)?.policy(policy(9, 0))).await?;
+    let job = scene.claim_one(at(5)).await?;
+    assert_eq!(scene.consistent(id, at(6)).await?.last_error, None);
+    scene.settle(&job, failure(), at(7)).await?;
+    let failed = scene.consistent(id, at(8)).await?.last_error;
+    assert!(failed.is_some());
+    let job = scene.claim_one(at(9)).await?;
+    assert_eq!(scene.consistent(id, at(9)).await?.last_error, failed);
+    scene.settle(&job, success(), at(10)).await?;
+    assert_eq!(scene.consistent(id, at(11)).await?.last_error, None);
     Ok(())
 }

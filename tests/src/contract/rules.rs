@@ -11,17 +11,17 @@ use crate::rules::{Draft, rule_id};
 pub async fn a_rule_comes_back(stores: &Stores) -> Result<()> {
     let scene = Scene::new(stores).await?;
     let rule = Draft::cron(scene.tenant.id, 1, "0 7 * * *").next(at(5_000)).0;
-    assert_eq!(stores.rules.put(&rule, None, &Actor::api()).await?, RulePut::Done);
+    assert_eq!(stores.rules.put(&rule, None, &Actor::api(), None).await?, RulePut::Done);
     assert_eq!(stores.rules.get(scene.tenant.id, rule.id).await?, Some(rule.clone()));
     let stranger = scene.tenant("stranger").await?;
     assert_eq!(stores.rules.get(stranger.id, rule.id).await?, None);
     assert!(stores.rules.list(stranger.id, RulePage { after: None, limit: 9 }).await?.is_empty());
-    assert!(!stores.rules.delete(stranger.id, rule.id, at(1)).await?);
-    assert!(stores.rules.delete(scene.tenant.id, rule.id, at(1)).await?);
-    assert!(!stores.rules.delete(scene.tenant.id, rule.id, at(1)).await?);
+    assert!(!stores.rules.delete(stranger.id, rule.id, at(1), None).await?);
+    assert!(stores.rules.delete(scene.tenant.id, rule.id, at(1), None).await?);
+    assert!(!stores.rules.delete(scene.tenant.id, rule.id, at(1), None).await?);
     assert_eq!(stores.rules.get(scene.tenant.id, rule.id).await?, None);
-    assert!(stores.rules.due(at(9_000), 9).await?.rules.is_empty(), "a deleted rule is never due");
-    assert_eq!(stores.rules.put(&rule, None, &Actor::api()).await?, RulePut::Conflict);
+    assert!(stores.rules.due(at(9_000), 9, 0.0).await?.rules.is_empty(), "a deleted rule is never due");
+    assert_eq!(stores.rules.put(&rule, None, &Actor::api(), None).await?, RulePut::Conflict);
     Ok(())
 }
 
@@ -29,14 +29,14 @@ pub async fn a_rule_comes_back(stores: &Stores) -> Result<()> {
 pub async fn a_change_names_its_revision(stores: &Stores) -> Result<()> {
     let scene = Scene::new(stores).await?;
     let mut rule = Draft::cron(scene.tenant.id, 1, "0 7 * * *").0;
-    stores.rules.put(&rule, None, &Actor::api()).await?;
-    assert_eq!(stores.rules.put(&rule, None, &Actor::api()).await?, RulePut::Conflict);
+    stores.rules.put(&rule, None, &Actor::api(), None).await?;
+    assert_eq!(stores.rules.put(&rule, None, &Actor::api(), None).await?, RulePut::Conflict);
     rule.revision = 2;
     rule.document.name = "renamed".into();
-    assert_eq!(stores.rules.put(&rule, None, &Actor::api()).await?, RulePut::Done);
-    assert_eq!(stores.rules.put(&rule, None, &Actor::api()).await?, RulePut::Conflict);
+    assert_eq!(stores.rules.put(&rule, None, &Actor::api(), None).await?, RulePut::Done);
+    assert_eq!(stores.rules.put(&rule, None, &Actor::api(), None).await?, RulePut::Conflict);
     rule.revision = 4;
-    assert_eq!(stores.rules.put(&rule, None, &Actor::api()).await?, RulePut::Conflict);
+    assert_eq!(stores.rules.put(&rule, None, &Actor::api(), None).await?, RulePut::Conflict);
     let kept = stores.rules.get(scene.tenant.id, rule.id).await?.context("the rule")?;
     assert_eq!((kept.revision, kept.document.name.as_str()), (2, "renamed"));
     Ok(())
@@ -47,7 +47,7 @@ pub async fn rules_are_listed_in_pages(stores: &Stores) -> Result<()> {
     let scene = Scene::new(stores).await?;
     for n in [3, 1, 2] {
         let rule = Draft::manual(scene.tenant.id, n).0;
-        stores.rules.put(&rule, None, &Actor::api()).await?;
+        stores.rules.put(&rule, None, &Actor::api(), None).await?;
     }
     let list = |after, limit| stores.rules.list(scene.tenant.id, RulePage { after, limit });
     let ids = |rules: Vec<taskflow_domain::Rule>| rules.iter().map(|rule| rule.id).collect::<Vec<_>>();
@@ -61,12 +61,12 @@ pub async fn a_webhook_key_has_one_rule(stores: &Stores) -> Result<()> {
     let scene = Scene::new(stores).await?;
     let (first, second) =
         (Draft::webhook(scene.tenant.id, 1, "key-12345"), Draft::webhook(scene.tenant.id, 2, "key-12345"));
-    assert_eq!(stores.rules.put(&first.0, None, &Actor::api()).await?, RulePut::Done);
-    assert_eq!(stores.rules.put(&second.0, None, &Actor::api()).await?, RulePut::KeyTaken);
+    assert_eq!(stores.rules.put(&first.0, None, &Actor::api(), None).await?, RulePut::Done);
+    assert_eq!(stores.rules.put(&second.0, None, &Actor::api(), None).await?, RulePut::KeyTaken);
     assert_eq!(stores.rules.by_webhook_key("key-12345").await?, Some(first.0.clone()));
     assert_eq!(stores.rules.by_webhook_key("key-54321").await?, None);
-    stores.rules.delete(scene.tenant.id, first.0.id, at(1)).await?;
-    assert_eq!(stores.rules.put(&second.0, None, &Actor::api()).await?, RulePut::Done);
+    stores.rules.delete(scene.tenant.id, first.0.id, at(1), None).await?;
+    assert_eq!(stores.rules.put(&second.0, None, &Actor::api(), None).await?, RulePut::Done);
     Ok(())
 }
 
@@ -77,15 +77,15 @@ pub async fn secrets_are_kept_apart(stores: &Stores) -> Result<()> {
     let secret =
         |slot, byte| SealedSecret { slot, sealed: vec![byte; 40], expires_at: (slot == 1).then_some(at(9)) };
     let secrets = [secret(0, 1), secret(1, 2)];
-    stores.rules.put(&rule, Some(&secrets), &Actor::api()).await?;
+    stores.rules.put(&rule, Some(&secrets), &Actor::api(), None).await?;
     assert_eq!(stores.rules.secrets(scene.tenant.id, rule.id).await?, secrets);
     rule.revision = 2;
-    stores.rules.put(&rule, None, &Actor::api()).await?;
+    stores.rules.put(&rule, None, &Actor::api(), None).await?;
     assert_eq!(stores.rules.secrets(scene.tenant.id, rule.id).await?, secrets, "unless new ones come");
     rule.revision = 3;
-    stores.rules.put(&rule, Some(&[secret(0, 3)]), &Actor::api()).await?;
+    stores.rules.put(&rule, Some(&[secret(0, 3)]), &Actor::api(), None).await?;
     assert_eq!(stores.rules.secrets(scene.tenant.id, rule.id).await?, [secret(0, 3)]);
-    stores.rules.delete(scene.tenant.id, rule.id, at(1)).await?;
+    stores.rules.delete(scene.tenant.id, rule.id, at(1), None).await?;
     assert!(stores.rules.secrets(scene.tenant.id, rule.id).await?.is_empty());
     Ok(())
 }
@@ -95,17 +95,21 @@ pub async fn rules_become_due(stores: &Stores) -> Result<()> {
     let scene = Scene::new(stores).await?;
     for (n, ms) in [(1, 300), (2, 100), (3, 200), (4, 900)] {
         let rule = Draft::cron(scene.tenant.id, n, "* * * * *").next(at(ms)).0;
-        stores.rules.put(&rule, None, &Actor::api()).await?;
+        stores.rules.put(&rule, None, &Actor::api(), None).await?;
     }
     let mut off = Draft::cron(scene.tenant.id, 5, "* * * * *").next(at(50)).0;
     off.enabled = false;
-    stores.rules.put(&off, None, &Actor::api()).await?;
-    let due = stores.rules.due(at(99), 10).await?;
+    stores.rules.put(&off, None, &Actor::api(), None).await?;
+    let due = stores.rules.due(at(99), 10, 0.5).await?;
     assert_eq!((due.rules.len(), due.next), (0, Some(at(100))));
-    let due = stores.rules.due(at(300), 2).await?;
+    let due = stores.rules.due(at(300), 2, 0.0).await?;
     let ids: Vec<_> = due.rules.iter().map(|rule| rule.id).collect();
     assert_eq!((ids, due.next), (vec![rule_id(2), rule_id(3)], Some(at(300))));
-    let due = stores.rules.due(at(300), 10).await?;
+    // Who begins elsewhere gets others.
+    let due = stores.rules.due(at(300), 2, 0.99).await?;
+    let ids: Vec<_> = due.rules.iter().map(|rule| rule.id).collect();
+    assert_eq!((ids, due.next), (vec![rule_id(3), rule_id(1)], Some(at(300))));
+    let due = stores.rules.due(at(300), 10, 0.9).await?;
     assert_eq!((due.rules.len(), due.next), (3, Some(at(900))));
     Ok(())
 }
@@ -115,7 +119,7 @@ pub async fn rules_become_due(stores: &Stores) -> Result<()> {
 pub async fn only_watched_ends_are_told(stores: &Stores) -> Result<()> {
     let scene = Scene::new(stores).await?;
     let mut rule = Draft::event(scene.tenant.id, 1, "job.succeeded").0;
-    stores.rules.put(&rule, None, &Actor::api()).await?;
+    stores.rules.put(&rule, None, &Actor::api(), None).await?;
     let stranger = scene.tenant("stranger").await?;
     scene.put([scene.job(1)?, crate::builders::Draft::new(stranger.id, 2)?]).await?;
     for job in scene.claim(2, at(0)).await? {
@@ -139,14 +143,14 @@ pub async fn only_watched_ends_are_told(stores: &Stores) -> Result<()> {
     scene.done(&change).await?;
     rule.revision = 2;
     rule.enabled = false;
-    stores.rules.put(&rule, None, &Actor::api()).await?;
+    stores.rules.put(&rule, None, &Actor::api(), None).await?;
     scene.put_one(scene.job(4)?).await?;
     let job = scene.claim_one(at(4)).await?;
     scene.settle(&job, success(), at(5)).await?;
     assert_eq!(stores.events.pending(at(300), at(400), 10).await?.len(), 1, "nothing more was told");
     // Whoever listens to cancels hears of them, by whatever way they come.
     let rule = Draft::event(scene.tenant.id, 2, "job.*").0;
-    stores.rules.put(&rule, None, &Actor::api()).await?;
+    stores.rules.put(&rule, None, &Actor::api(), None).await?;
     let waiting = scene.put_one(scene.job(5)?.scheduled(at(9_000))).await?;
     let job = scene.look(waiting, at(6)).await?;
     let change = taskflow_domain::change::cancel(&job, Actor::api(), None, at(6))?.context("a change")?;

@@ -75,6 +75,24 @@ pub async fn figures_add_up(stores: &Stores) -> Result<()> {
     Ok(())
 }
 
+/// One batch may hold several minutes of one hour, and minutes of two hours.
+pub async fn a_batch_may_hold_several_minutes(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    let mut batch = Batch::default();
+    for (first, ms) in [(0, HOUR - 2 * MINUTE), (10, HOUR - MINUTE), (20, HOUR)] {
+        let Batch { counts, durations } = counted(&scene, scene.tenant.id, first, ms).await?;
+        batch.counts.extend(counts);
+        batch.durations.extend(durations);
+    }
+    assert_eq!((batch.counts.len(), batch.durations.len()), (3, 3));
+    stores.stats.add(&batch).await?;
+    assert_eq!(stores.stats.series(&wish(Span::Minute)).await?.len(), 3);
+    let started = |bucket: &Bucket| (bucket.at, bucket.counts.started);
+    let hours: Vec<_> = stores.stats.series(&wish(Span::Hour)).await?.iter().map(started).collect();
+    assert_eq!(hours, [(at(HOUR), 3), (at(0), 6)]);
+    Ok(())
+}
+
 /// Tenants, queues and kinds are told apart, or not, as it is wished.
 pub async fn figures_are_told_apart(stores: &Stores) -> Result<()> {
     let scene = Scene::new(stores).await?;

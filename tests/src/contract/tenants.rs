@@ -41,9 +41,9 @@ pub async fn settings_come_back(stores: &Stores) -> Result<()> {
         paused: true,
         suspended: true,
     };
-    let made = stores.tenants.put(&name, &settings, at(5)).await?;
+    let made = stores.tenants.put(&name, &settings, at(5), None).await?;
     assert_eq!((&made.settings, made.created_at, made.updated_at), (&settings, at(5), at(5)));
-    let changed = stores.tenants.put(&name, &TenantSettings::default(), at(9)).await?;
+    let changed = stores.tenants.put(&name, &TenantSettings::default(), at(9), None).await?;
     assert_eq!((changed.id, changed.created_at, changed.updated_at), (made.id, at(5), at(9)));
     assert_eq!(changed.settings, TenantSettings::default());
     assert_eq!(stores.tenants.get(&name).await?, Some(changed));
@@ -74,11 +74,11 @@ pub async fn a_suspended_tenant_submits_nothing(stores: &Stores) -> Result<()> {
     scene.put([scene.job(1)?]).await?;
     let held =
         TenantSettings { paused: true, suspended: true, max_backlog: Some(9), ..TenantSettings::default() };
-    stores.tenants.put(&scene.tenant.slug, &held, at(1)).await?;
+    stores.tenants.put(&scene.tenant.slug, &held, at(1), None).await?;
     let refused = stores.jobs.insert(vec![scene.job(2)?.0], false).await?;
     assert_eq!(refused, [Inserted::BacklogFull(0)]);
     assert_eq!(scene.claim(10, at(2)).await?.len(), 0);
-    stores.tenants.put(&scene.tenant.slug, &TenantSettings::default(), at(3)).await?;
+    stores.tenants.put(&scene.tenant.slug, &TenantSettings::default(), at(3), None).await?;
     assert_eq!(stores.jobs.insert(vec![scene.job(2)?.0], false).await?, [Inserted::New]);
     assert_eq!(scene.claim(10, at(4)).await?.len(), 2);
     Ok(())

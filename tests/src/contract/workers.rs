@@ -1,10 +1,10 @@
 //! Workers: who is known, and who is still alive.
 
 use anyhow::{Context as _, Result};
-use taskflow_application::ports::{ClaimRequest, HeldLease, Stores, Worker};
-use taskflow_domain::{Verdict, WorkerName};
+use taskflow_application::ports::{ClaimRequest, HeldLease, Route, Stores, Worker};
+use taskflow_domain::{TenantId, Verdict, WorkerName};
 
-use crate::builders::{Scene, at, job_id, kind, queue, report, success, worker};
+use crate::builders::{Draft, Scene, at, job_id, kind, queue, report, success, worker};
 
 async fn known(stores: &Stores) -> Result<Vec<WorkerName>> {
     Ok(stores.workers.list().await?.into_iter().map(|worker| worker.name).collect())
@@ -121,8 +121,79 @@ pub async fn busy_workers_are_counted(stores: &Stores) -> Result<()> {
     assert_eq!(stores.workers.busy().await?, []);
     scene.put([scene.job(1)?, scene.job(2)?]).await?;
     let jobs = scene.claim(2, at(0)).await?;
-    assert_eq!(stores.workers.busy().await?, [(scene.worker.clone(), 2)]);
+    assert_eq!(stores.workers.busy().await?, [(scene.worker.clone(), None, 2)]);
     scene.settle(&jobs[0], success(), at(1)).await?;
-    assert_eq!(stores.workers.busy().await?, [(scene.worker.clone(), 1)]);
+    assert_eq!(stores.workers.busy().await?, [(scene.worker.clone(), None, 1)]);
+    Ok(())
+}
+
+/// A worker's name is its tenant's: nobody ends the leases of the engine's worker,
+/// or of another tenant's, by calling itself the same.
+pub async fn names_are_each_tenants_own(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    let (one, other) = (scene.tenant("one").await?.id, scene.tenant("other").await?.id);
+    scene.put_one(scene.job(1)?).await?;
+    let engines = scene.claim_one(at(1)).await?;
+    let of = |tenant: TenantId, until| Worker {
+        tenant: Some(tenant),
+        ..Scene::worker_row(&scene.worker, at(2), until)
+    };
+    let engine = Scene::worker_row(&scene.worker, at(2), at(9_000));
+    stores.workers.beat(&engine).await?;
+    assert_eq!(stores.workers.beat(&of(one, at(3))).await?, [], "it holds nothing of the engine's");
+    assert_eq!(stores.workers.beat(&of(other, at(9_000_000))).await?, []);
+    assert_eq!(stores.workers.list().await?, [engine, of(one, at(3)), of(other, at(9_000_000))]);
+    assert!(stores.jobs.expired(at(8_999), 10).await?.is_empty(), "the engine's lease governs");
+    assert_eq!(stores.jobs.expired(at(9_001), 10).await?, std::slice::from_ref(&engines.lease));
+    let pulled = Draft::new(one, 2)?.pulled();
+    scene.put_one(pulled).await?;
+    let request = |tenant| ClaimRequest {
+        tenant: Some(tenant),
+        route: Route::Kinds(vec![engines.spec.kind.clone()]),
+        lease_until: Some(at(500)),
+        ..scene.request(1, at(4))
+    };
+    assert!(stores.jobs.claim(&request(other)).await?.jobs.is_empty());
+    let claimed = stores.jobs.claim(&request(one)).await?.jobs;
+    assert_eq!(claimed.len(), 1);
+    let name = || scene.worker.clone();
+    assert_eq!(stores.workers.busy().await?, [(name(), None, 1), (name(), Some(one), 1)]);
+    assert_eq!(stores.workers.beat(&of(one, at(9_000))).await?.len(), 1);
+    stores.workers.leave(&scene.worker, at(5)).await?;
+    assert!(stores.jobs.expired(at(400), 10).await?.iter().all(|lease| lease.job == engines.spec.id));
+    let left: Vec<_> = stores.workers.list().await?.into_iter().map(|worker| worker.tenant).collect();
+    assert_eq!(left, [Some(one), Some(other)], "the engine's worker has left, and nobody else");
+    Ok(())
+}
+
+/// Of a tenant's worker that never had a job nothing is left; one that had is a
+/// name, which its attempts keep.
+pub async fn who_only_waited_leaves_nothing_behind(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    let tenant = scene.tenant.id;
+    let row = |name: &WorkerName, now| Worker { tenant: Some(tenant), ..Scene::worker_row(name, now, now) };
+    let (idle, busy) = (worker("idle")?, worker("busy")?);
+    scene.beat(&scene.worker, at(5_000), at(3_600_000)).await?;
+    for name in [&idle, &busy] {
+        stores.workers.beat(&row(name, at(0))).await?;
+    }
+    let id = scene.put_one(scene.job(1)?.pulled()).await?;
+    let kind = scene.consistent(id, at(0)).await?.spec.kind;
+    let request = ClaimRequest {
+        worker: busy.clone(),
+        tenant: Some(tenant),
+        route: Route::Kinds(vec![kind]),
+        lease_until: Some(at(500)),
+        ..scene.request(1, at(1))
+    };
+    let job = stores.jobs.claim(&request).await?.jobs.pop().context("a job")?;
+    assert_eq!(stores.workers.forget(at(5_000)).await?, 1, "the one that holds nothing");
+    scene.settle(&job, success(), at(2)).await?;
+    assert_eq!(stores.workers.forget(at(5_000)).await?, 1);
+    assert_eq!(known(stores).await?, [worker("w-1")?]);
+    let attempt = scene.consistent(id, at(3)).await?.last_attempt.context("an attempt")?;
+    assert_eq!(attempt.worker, busy);
+    stores.workers.beat(&row(&idle, at(6_000))).await?;
+    assert_eq!(known(stores).await?, [idle, worker("w-1")?], "it may come back");
     Ok(())
 }

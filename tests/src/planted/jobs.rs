@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use taskflow_application::ports::{
     AuditNote, Claim, ClaimRequest, Committed, Discrepancies, Extended, Inserted, JobStore, NewJob, Promoted,
-    Route, StoreResult,
+    Proof, Route, StoreResult,
 };
 use taskflow_domain::{
     Decision, Guard, JobChange, JobId, JobState, Lease, LeaseToken, Outcome, Progress, Standing, TenantId,
@@ -32,11 +32,11 @@ impl Planted {
             let running = depth.map_or(0, |depth| depth.by_state[3]) as u32;
             let mut raised = queue.settings.clone();
             raised.max_running = raised.max_running.map(|max| max + running);
-            self.inner.queues.put(&queue.name, &raised, request.now).await?;
+            self.inner.queues.put(&queue.name, &raised, request.now, None).await?;
         }
         let claim = self.inner.jobs.claim(request).await?;
         for queue in &queues {
-            self.inner.queues.put(&queue.name, &queue.settings, request.now).await?;
+            self.inner.queues.put(&queue.name, &queue.settings, request.now, None).await?;
         }
         Ok(claim)
     }
@@ -245,5 +245,9 @@ impl JobStore for Planted {
 
     async fn sweep(&self, now: Timestamp) -> StoreResult<Discrepancies> {
         self.inner.jobs.sweep(now).await
+    }
+
+    async fn proof(&self, now: Timestamp) -> StoreResult<Proof> {
+        self.inner.jobs.proof(now).await
     }
 }

@@ -5,7 +5,7 @@ use taskflow_application::ports::{
     AuditNote, HeldLease, QueueDepth, QueueStore, StoreResult, Worker, WorkerStore,
 };
 use taskflow_domain::queue::{Queue, QueueSettings};
-use taskflow_domain::{JobState, QueueName, Timestamp, WorkerName};
+use taskflow_domain::{JobState, QueueName, TenantId, Timestamp, WorkerName};
 
 use super::{Bug, Planted};
 
@@ -19,7 +19,7 @@ impl QueueStore for Planted {
         self.inner.queues.list().await
     }
 
-    async fn put_noted(
+    async fn put(
         &self,
         name: &QueueName,
         settings: &QueueSettings,
@@ -30,7 +30,7 @@ impl QueueStore for Planted {
         if self.is(Bug::RateNotSpent) {
             settings.rate = None;
         }
-        self.inner.queues.put_noted(name, &settings, now, note).await
+        self.inner.queues.put(name, &settings, now, note).await
     }
 
     async fn depths(&self) -> StoreResult<Vec<QueueDepth>> {
@@ -90,7 +90,7 @@ impl WorkerStore for Planted {
         self.inner.workers.list().await
     }
 
-    async fn busy(&self) -> StoreResult<Vec<(WorkerName, u32)>> {
+    async fn busy(&self) -> StoreResult<Vec<(WorkerName, Option<TenantId>, u32)>> {
         self.inner.workers.busy().await
     }
 }

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use taskflow_application::ports::{
     Appended, AuditNote, DueRules, EventFilter, EventStore, FanOut, Fire, FireClaim, Fired, FiringCount,
-    FiringPage, Pending, RulePage, RulePut, RuleStore, SealedSecret, StoreError, StoreResult,
+    FiringPage, Pending, RulePage, RulePut, RuleStore, SealedSecret, StoreError, StoreResult, Waiting,
 };
 use taskflow_domain::rule::reason;
 use taskflow_domain::{
@@ -57,14 +57,14 @@ impl Planted {
 
 #[async_trait]
 impl RuleStore for Planted {
-    async fn put_noted(
+    async fn put(
         &self,
         rule: &Rule,
         secrets: Option<&[SealedSecret]>,
         actor: &Actor,
         note: Option<AuditNote>,
     ) -> StoreResult<RulePut> {
-        self.inner.rules.put_noted(rule, secrets, actor, note).await
+        self.inner.rules.put(rule, secrets, actor, note).await
     }
 
     async fn get(&self, tenant: TenantId, rule: RuleId) -> StoreResult<Option<Rule>> {
@@ -75,14 +75,14 @@ impl RuleStore for Planted {
         self.inner.rules.list(tenant, page).await
     }
 
-    async fn delete_noted(
+    async fn delete(
         &self,
         tenant: TenantId,
         rule: RuleId,
         now: Timestamp,
         note: Option<AuditNote>,
     ) -> StoreResult<bool> {
-        self.inner.rules.delete_noted(tenant, rule, now, note).await
+        self.inner.rules.delete(tenant, rule, now, note).await
     }
 
     async fn by_webhook_key(&self, key: &str) -> StoreResult<Option<Rule>> {
@@ -93,12 +93,16 @@ impl RuleStore for Planted {
         self.inner.rules.secrets(tenant, rule).await
     }
 
-    async fn due(&self, now: Timestamp, limit: u32) -> StoreResult<DueRules> {
-        self.inner.rules.due(now, limit).await
+    async fn due(&self, now: Timestamp, limit: u32, place: f64) -> StoreResult<DueRules> {
+        self.inner.rules.due(now, limit, place).await
     }
 
-    async fn waiting(&self, limit: u32) -> StoreResult<Vec<Rule>> {
+    async fn waiting(&self, limit: u32) -> StoreResult<Waiting> {
         self.inner.rules.waiting(limit).await
+    }
+
+    async fn waits(&self, rule: RuleId, of: &[TenantId]) -> StoreResult<Vec<TenantId>> {
+        self.inner.rules.waits(rule, of).await
     }
 
     async fn listening(&self, tenant: TenantId) -> StoreResult<Vec<Rule>> {

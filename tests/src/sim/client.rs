@@ -30,22 +30,17 @@ const TIMEOUT_MS: u64 = 30_000;
 
 /// Does what the plan says.
 pub(super) async fn perform(sim: Arc<Sim>, deed: Deed) {
+    sim.log().at_work += 1;
     match deed {
         Deed::Submit(wish) => submit(&sim, &wish).await,
         Deed::Cancel(number) => cancel(&sim, number).await,
         Deed::SetQueue(index, wish) => set_queue(&sim, index, wish).await,
         Deed::SetTenant(index, wish) => set_tenant(&sim, index, wish).await,
-        Deed::PutRule(_) | Deed::Tell(_) => {
-            sim.log().telling += 1;
-            match deed {
-                Deed::PutRule(wish) => client_rules::put_rule(&sim, &wish).await,
-                Deed::Tell(tiding) => client_rules::tell(&sim, tiding).await,
-                _ => {}
-            }
-            sim.log().telling -= 1;
-        }
+        Deed::PutRule(wish) => client_rules::put_rule(&sim, &wish).await,
+        Deed::Tell(tiding) => client_rules::tell(&sim, tiding).await,
         other => change(&sim, other).await,
     }
+    sim.log().at_work -= 1;
 }
 
 /// Queue number `index`.

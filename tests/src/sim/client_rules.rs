@@ -142,7 +142,9 @@ async fn deliver(sim: &Arc<Sim>, rule: u32, id: u32, genuine: bool) -> Known {
         headers.push((GOOD.to_owned(), "yes".to_owned()));
     }
     let delivery = Delivery { headers, body: b"{}".to_vec(), traceparent: None };
-    let answer = ask(sim, OUTSIDE, move |node| async move { node.rules.deliver(&key, delivery).await }).await;
+    let answer =
+        ask(sim, OUTSIDE, move |node| async move { node.rules.deliver(&node.access, &key, delivery).await })
+            .await;
     let known = known(&answer);
     let firings = match answer {
         Ok(Ok(Delivered::Accepted { firings, .. })) => firings,

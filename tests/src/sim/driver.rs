@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use taskflow_checker::history::{Fault, Run};
+use taskflow_checker::history::{Fault, Known, Op, Run};
 use taskflow_checker::{History, Violation, judge};
 use taskflow_domain::JobState;
+use taskflow_domain::tenant::TenantSettings;
 use tokio::runtime::Builder;
 use tokio::time::{sleep, sleep_until};
 
@@ -56,6 +57,7 @@ pub fn run(plan: Plan, bug: Option<Bug>, keep_lines: bool) -> Result<Report> {
             sim.log().trace.lines = Some(Vec::new());
         }
         carry_out(&sim).await;
+        release_tenants(&sim).await?;
         stop_clocks(&sim).await?;
         come_to_rest(&sim).await?;
         conclude(&sim).await
@@ -168,14 +170,45 @@ fn start_remote(sim: &Arc<Sim>, process: Process, generation: u64) {
 /// Waits until nothing is left to do, or for as long as that may take.
 async fn come_to_rest(sim: &Arc<Sim>) -> Result<()> {
     rest(sim).await?;
-    // What was under way, as late duplicates, still arrives.
+    late_ones_arrive(sim).await;
+    rest(sim).await
+}
+
+/// What was under way, as late duplicates, still arrives.
+async fn late_ones_arrive(sim: &Sim) {
     let late = sim.plan.troubles.iter().map(|trouble| match trouble.kind {
         TroubleKind::Repeat(_) => sim.plan.lease_ms * 2,
         TroubleKind::Slow(most_ms) => most_ms,
         _ => 1_000,
     });
     sleep(Duration::from_millis(late.max().unwrap_or(1_000))).await;
-    rest(sim).await
+}
+
+/// Somebody lets go on what is still held. An operator who has no answer asks
+/// again, so what he asked for first may happen last: a tenant is held for ever
+/// that was to be let go, and so is what waits for the end of its jobs.
+async fn release_tenants(sim: &Arc<Sim>) -> Result<()> {
+    for _ in 0..REST_S {
+        if sim.log().at_work == 0 {
+            break;
+        }
+        sleep(Duration::from_secs(1)).await;
+    }
+    late_ones_arrive(sim).await;
+    for slug in (0..TENANTS).map(tenant_name) {
+        let Some(tenant) = sim.truth.tenants.get(&slug).await? else { continue };
+        if !tenant.settings.paused {
+            continue;
+        }
+        let settings = TenantSettings { paused: false, ..tenant.settings };
+        let max_running = settings.max_running.map(u64::from);
+        sim.truth.tenants.put(&slug, &settings, sim.timeline.now(), None).await?;
+        let op = Op::SetTenant { tenant: slug.as_str().into(), max_running, paused: false };
+        let now = sim.now_us();
+        sim.log().count("tenants still held when all operators had gone");
+        sim.log().call(now, now, Known::Ok, op);
+    }
+    Ok(())
 }
 
 async fn rest(sim: &Arc<Sim>) -> Result<()> {
@@ -189,7 +222,7 @@ async fn rest(sim: &Arc<Sim>) -> Result<()> {
 }
 
 async fn nothing_moves(sim: &Arc<Sim>) -> Result<bool> {
-    if sim.memory.undispatched() > 0 || sim.log().telling > 0 {
+    if sim.memory.undispatched() > 0 || sim.log().at_work > 0 {
         return Ok(false);
     }
     for index in 0..TENANTS {

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use taskflow_application::ports::{
     AuditNote, Claim, ClaimRequest, Committed, Discrepancies, Extended, Inserted, JobStore, NewJob, Promoted,
-    StoreResult,
+    Proof, StoreResult,
 };
 use taskflow_checker::history::LeaseRow;
 use taskflow_domain::{JobChange, JobId, JobState, Lease, LeaseToken, Progress, TenantId, Timestamp};
@@ -129,5 +129,9 @@ impl JobStore for Link {
 
     async fn sweep(&self, now: Timestamp) -> StoreResult<Discrepancies> {
         self.pass("sweep", self.sim.stores.jobs.sweep(now), |_, found, _| format!("{found:?}")).await
+    }
+
+    async fn proof(&self, now: Timestamp) -> StoreResult<Proof> {
+        self.pass("proof", self.sim.stores.jobs.proof(now), |_, proof, _| format!("{proof:?}")).await
     }
 }

@@ -93,14 +93,14 @@ impl QueueStore for Link {
         self.pass("queues", self.sim.stores.queues.list(), count).await
     }
 
-    async fn put_noted(
+    async fn put(
         &self,
         name: &QueueName,
         settings: &QueueSettings,
         now: Timestamp,
         note: Option<AuditNote>,
     ) -> StoreResult<Queue> {
-        let put = self.sim.stores.queues.put_noted(name, settings, now, note);
+        let put = self.sim.stores.queues.put(name, settings, now, note);
         self.pass("put_queue", put, nothing).await
     }
 
@@ -152,14 +152,14 @@ impl TenantStore for Link {
         self.pass("tenants", self.sim.stores.tenants.list(after, limit), count).await
     }
 
-    async fn put_noted(
+    async fn put(
         &self,
         slug: &TenantSlug,
         settings: &TenantSettings,
         now: Timestamp,
         note: Option<AuditNote>,
     ) -> StoreResult<Tenant> {
-        let put = self.sim.stores.tenants.put_noted(slug, settings, now, note);
+        let put = self.sim.stores.tenants.put(slug, settings, now, note);
         self.pass("put_tenant", put, nothing).await
     }
 }
@@ -193,7 +193,7 @@ impl WorkerStore for Link {
         self.pass("workers", self.sim.stores.workers.list(), count).await
     }
 
-    async fn busy(&self) -> StoreResult<Vec<(WorkerName, u32)>> {
+    async fn busy(&self) -> StoreResult<Vec<(WorkerName, Option<TenantId>, u32)>> {
         self.pass("busy", self.sim.stores.workers.busy(), count).await
     }
 }

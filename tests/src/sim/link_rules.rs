@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use async_trait::async_trait;
 use taskflow_application::ports::{
     Appended, AuditNote, DueRules, EventFilter, EventStore, FanOut, Fire, Fired, FiringCount, FiringPage,
-    Pending, RulePage, RulePut, RuleStore, SealedSecret, StoreResult,
+    Pending, RulePage, RulePut, RuleStore, SealedSecret, StoreResult, Waiting,
 };
 use taskflow_domain::{
     Actor, CorrelationId, EventId, Firing, FiringId, InboundEvent, JobId, Rule, RuleId, TenantId, Timestamp,
@@ -33,7 +33,7 @@ fn note_fired(log: &mut Log, fired: &[Fired]) -> String {
 
 #[async_trait]
 impl RuleStore for Link {
-    async fn put_noted(
+    async fn put(
         &self,
         rule: &Rule,
         secrets: Option<&[SealedSecret]>,
@@ -41,7 +41,7 @@ impl RuleStore for Link {
         audit: Option<AuditNote>,
     ) -> StoreResult<RulePut> {
         let note = |_: &mut Log, put: &RulePut, _| format!("{} {put:?}", rule.id);
-        self.pass("put_rule", self.sim.stores.rules.put_noted(rule, secrets, actor, audit), note).await
+        self.pass("put_rule", self.sim.stores.rules.put(rule, secrets, actor, audit), note).await
     }
 
     async fn get(&self, tenant: TenantId, rule: RuleId) -> StoreResult<Option<Rule>> {
@@ -52,14 +52,14 @@ impl RuleStore for Link {
         self.pass("rules", self.sim.stores.rules.list(tenant, page), count).await
     }
 
-    async fn delete_noted(
+    async fn delete(
         &self,
         tenant: TenantId,
         rule: RuleId,
         now: Timestamp,
         note: Option<AuditNote>,
     ) -> StoreResult<bool> {
-        let delete = self.sim.stores.rules.delete_noted(tenant, rule, now, note);
+        let delete = self.sim.stores.rules.delete(tenant, rule, now, note);
         self.pass("delete_rule", delete, nothing).await
     }
 
@@ -71,13 +71,18 @@ impl RuleStore for Link {
         self.pass("secrets", self.sim.stores.rules.secrets(tenant, rule), count).await
     }
 
-    async fn due(&self, now: Timestamp, limit: u32) -> StoreResult<DueRules> {
+    async fn due(&self, now: Timestamp, limit: u32, place: f64) -> StoreResult<DueRules> {
         let note = |_: &mut Log, due: &DueRules, _| due.rules.len().to_string();
-        self.pass("due", self.sim.stores.rules.due(now, limit), note).await
+        self.pass("due", self.sim.stores.rules.due(now, limit, place), note).await
     }
 
-    async fn waiting(&self, limit: u32) -> StoreResult<Vec<Rule>> {
-        self.pass("waiting", self.sim.stores.rules.waiting(limit), count).await
+    async fn waiting(&self, limit: u32) -> StoreResult<Waiting> {
+        let note = |_: &mut Log, waiting: &Waiting, _| waiting.ready.len().to_string();
+        self.pass("waiting", self.sim.stores.rules.waiting(limit), note).await
+    }
+
+    async fn waits(&self, rule: RuleId, of: &[TenantId]) -> StoreResult<Vec<TenantId>> {
+        self.pass("waits", self.sim.stores.rules.waits(rule, of), count).await
     }
 
     async fn listening(&self, tenant: TenantId) -> StoreResult<Vec<Rule>> {

@@ -22,8 +22,8 @@ pub(super) struct Log {
     pub(super) stopped: BTreeMap<RuleId, (i64, i64)>,
     /// The tenants that certainly exist.
     pub(super) tenants: BTreeSet<usize>,
-    /// Clients that still make rules or send something for them.
-    pub(super) telling: usize,
+    /// Clients and operators that have not ended what they do.
+    pub(super) at_work: usize,
     /// How often each thing happened.
     pub(super) counts: BTreeMap<&'static str, u64>,
     /// Since when no engine process is in a state to do its duty, if none is.

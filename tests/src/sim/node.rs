@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskflow_application::World;
+use taskflow_application::access::Access;
 use taskflow_application::automation::Automation;
 use taskflow_application::jobs::Jobs;
 use taskflow_application::maintain::{Maintain, Retention, Step};
@@ -51,6 +52,8 @@ pub(super) struct Node {
     pub(super) tenants: Tenants,
     /// Automation rules.
     pub(super) rules: Automation,
+    /// Who may come in: everybody.
+    pub(super) access: Access,
 }
 
 impl Node {
@@ -79,6 +82,7 @@ impl Node {
             queues: Queues::new(world.clone()),
             tenants: Tenants::new(world.clone()),
             rules: Automation::new(world.clone(), tools()).with_chunk(1),
+            access: Access::open(world.clone()),
         });
         sim.place_node(index, Some(Arc::clone(&node)));
         sim.trace(&format!("node {index} begins its life {generation}"));

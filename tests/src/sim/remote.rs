@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use taskflow_application::work::{ItemError, RemoteClaim, RemoteFailure, RemoteLease, Settled};
 use taskflow_checker::history::{Known, Op};
+use taskflow_domain::change::Stop;
 use taskflow_domain::{AttemptError, ClaimedJob, Verdict, WorkerName};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -200,16 +201,14 @@ impl Remote {
     }
 }
 
-/// Whatever went wrong, a pulling worker can only say that it failed.
+/// Whatever went wrong, this worker says that it failed.
 fn failure(lease: RemoteLease, verdict: Verdict) -> RemoteFailure {
+    let failed = |error, permanent, retry_after_ms| Stop::Failed { error, permanent, retry_after_ms };
     let plain = |kind: &str| AttemptError { kind: kind.into(), message: kind.into() };
-    match verdict {
-        Verdict::Failed { error, permanent, retry_after_ms, .. } => {
-            RemoteFailure { lease, error, permanent, retry_after_ms }
-        }
-        Verdict::Snoozed { for_ms } => {
-            RemoteFailure { lease, error: plain("later"), permanent: false, retry_after_ms: Some(for_ms) }
-        }
-        _ => RemoteFailure { lease, error: plain("stopped"), permanent: false, retry_after_ms: None },
-    }
+    let stop = match verdict {
+        Verdict::Failed { error, permanent, retry_after_ms, .. } => failed(error, permanent, retry_after_ms),
+        Verdict::Snoozed { for_ms } => failed(plain("later"), false, Some(for_ms)),
+        _ => failed(plain("stopped"), false, None),
+    };
+    RemoteFailure { lease, stop }
 }

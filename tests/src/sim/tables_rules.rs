@@ -25,7 +25,7 @@ pub(super) async fn stop_clocks(sim: &Sim) -> Result<()> {
             let Some(cursor) = rule.next_at else { continue };
             let seen_at = sim.now_us();
             (rule.next_at, rule.revision) = (Some(never), rule.revision + 1);
-            if sim.truth.rules.put(&rule, None, &Actor::api()).await? == RulePut::Done {
+            if sim.truth.rules.put(&rule, None, &Actor::api(), None).await? == RulePut::Done {
                 sim.log().stopped.insert(rule.id, (cursor.micros(), seen_at));
             }
         }
@@ -55,7 +55,7 @@ pub(super) async fn collect_rules(sim: &Sim, history: &mut History) -> Result<()
     for (tenant, slug) in &known {
         for rule in rules(&sim.truth, *tenant).await? {
             history.rules.extend(rule_row(sim, &rule, slug));
-            let page = FiringPage { before: None, outcome: None, limit: MOST };
+            let page = FiringPage { before: None, outcome: None, tenant: None, limit: MOST };
             let mut firings = sim.truth.rules.firings(*tenant, rule.id, page).await?;
             firings.reverse();
             history.firings.extend(firings.iter().map(|firing| firing_row(firing, slug_of(firing.tenant))));

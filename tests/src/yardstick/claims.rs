@@ -120,7 +120,7 @@ pub async fn cost(url: &str, point: Point) -> Result<Cost> {
     }
     for number in 0..point.blocked {
         let limits = TenantSettings { max_running: Some(0), ..TenantSettings::default() };
-        let tenant = stores.tenants.put(&slug(&format!("held-{number}"))?, &limits, at(0)).await?;
+        let tenant = stores.tenants.put(&slug(&format!("held-{number}"))?, &limits, at(0), None).await?;
         held.push((tenant.id, 10));
     }
     let next = fill(&stores, &held, 1).await?;

@@ -3,6 +3,7 @@
 
 pub mod apart;
 pub mod claims;
+pub mod history;
 pub mod lite;
 pub mod plain;
 

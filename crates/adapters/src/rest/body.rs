@@ -6,6 +6,7 @@ use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use futures_util::StreamExt;
 
+use super::budget::{BODIES, Held};
 use super::fault::{Faults, Path, Place};
 use super::json::{Value, check};
 use super::problem::{Code, Problem};
@@ -20,8 +21,12 @@ const MAX_DRAIN: usize = 64 * 1024 * 1024;
 /// A body must have arrived within this time.
 const BODY_TIME: Duration = Duration::from_secs(30);
 
-/// The text of a JSON body of at most `MAX` bytes.
-pub(crate) struct Body<const MAX: usize>(pub(crate) String);
+/// The text of a JSON body of at most `MAX` bytes, which counts as held while it
+/// is there.
+pub(crate) struct Body<const MAX: usize> {
+    text: String,
+    _held: Held<'static>,
+}
 
 impl<const MAX: usize> Body<MAX> {
     /// Checks the text and has it read by `read`. Every fault is told at once.
@@ -38,10 +43,10 @@ impl<const MAX: usize> Body<MAX> {
         mut faults: Faults,
         read: impl FnOnce(Value<'_>, &mut Faults) -> Option<T>,
     ) -> Result<T, Problem> {
-        check(&self.0, &mut faults).map_err(|malformed| {
+        check(&self.text, &mut faults).map_err(|malformed| {
             Problem::at(Code::MalformedJson, Place::Body(malformed.pointer), malformed.detail)
         })?;
-        match read(Value::of_checked(&self.0), &mut faults) {
+        match read(Value::of_checked(&self.text), &mut faults) {
             Some(value) if faults.is_empty() => Ok(value),
             _ => Err(Problem::invalid(faults)),
         }
@@ -54,11 +59,19 @@ impl<const MAX: usize> Body<MAX> {
         read: impl FnOnce(Value<'_>, &mut Faults) -> Option<T>,
     ) -> Result<(Option<T>, Faults), Problem> {
         let mut faults = Faults::default();
-        check(&self.0, &mut faults).map_err(|malformed| {
+        check(&self.text, &mut faults).map_err(|malformed| {
             Problem::at(Code::MalformedJson, Place::Body(malformed.pointer), malformed.detail)
         })?;
-        let value = read(Value::of_checked(&self.0), &mut faults);
+        let value = read(Value::of_checked(&self.text), &mut faults);
         Ok((value, faults))
+    }
+
+    /// The same for a request whose body may be left out.
+    pub(crate) fn read_partly_if_sent<T>(
+        &self,
+        read: impl FnOnce(Value<'_>, &mut Faults) -> Option<T>,
+    ) -> Result<(Option<T>, Faults), Problem> {
+        if self.text.trim_ascii().is_empty() { Ok((None, Faults::default())) } else { self.read_partly(read) }
     }
 
     /// The same for a request whose body may be left out.
@@ -66,7 +79,7 @@ impl<const MAX: usize> Body<MAX> {
         &self,
         read: impl FnOnce(Value<'_>, &mut Faults) -> Option<T>,
     ) -> Result<T, Problem> {
-        if self.0.trim_ascii().is_empty() { Ok(T::default()) } else { self.read(read) }
+        if self.text.trim_ascii().is_empty() { Ok(T::default()) } else { self.read(read) }
     }
 }
 
@@ -86,42 +99,68 @@ fn is_json(headers: &HeaderMap) -> bool {
     json && parts.all(utf8)
 }
 
-/// Reads at most `most` bytes; `None` says that there were more.
-async fn read_body(body: axum::body::Body, most: usize) -> Result<Option<Vec<u8>>, axum::Error> {
+/// Why a body was not read.
+#[derive(Debug)]
+enum Unread {
+    /// It ended early.
+    Broken,
+    /// It is larger than it may be.
+    TooLarge,
+    /// The process holds as many bytes as it may.
+    NoRoom,
+}
+
+/// Reads at most `most` bytes, which count as `held`.
+async fn read_body(body: axum::body::Body, most: usize, held: &mut Held<'_>) -> Result<Vec<u8>, Unread> {
     let mut stream = body.into_data_stream();
     let mut kept = Vec::new();
     let mut size = 0_usize;
     while let Some(chunk) = stream.next().await {
-        let chunk = chunk?;
+        let chunk = chunk.map_err(|_| Unread::Broken)?;
         size += chunk.len();
         if size <= most {
+            if !held.more(chunk.len()) {
+                return Err(Unread::NoRoom);
+            }
             kept.extend_from_slice(&chunk);
         } else {
             kept = Vec::new();
+            held.release();
             if size > MAX_DRAIN {
                 break;
             }
         }
     }
-    Ok((size <= most).then_some(kept))
+    if size <= most { Ok(kept) } else { Err(Unread::TooLarge) }
 }
 
-/// A body of any type, byte by byte, of at most `MAX` bytes.
-pub(crate) struct RawBody<const MAX: usize>(pub(crate) Vec<u8>);
+/// A body of any type, byte by byte, of at most `MAX` bytes, which counts as held
+/// while its second part is there.
+pub(crate) struct RawBody<const MAX: usize>(pub(crate) Vec<u8>, pub(crate) Held<'static>);
 
-async fn bytes(body: axum::body::Body, most: usize) -> Result<Vec<u8>, Problem> {
-    let read = tokio::time::timeout(BODY_TIME, read_body(body, most)).await;
+async fn bytes(body: axum::body::Body, most: usize) -> Result<(Vec<u8>, Held<'static>), Problem> {
+    let mut held = BODIES.open();
+    let read = tokio::time::timeout(BODY_TIME, read_body(body, most, &mut held)).await;
     let read =
         read.map_err(|_| Problem::new(Code::RequestTimeout, "the body did not arrive within 30 seconds"))?;
-    let read = read.map_err(|_| Problem::new(Code::MalformedJson, "the body ended early"))?;
-    read.ok_or_else(|| Problem::new(Code::BodyTooLarge, format!("the body may have at most {most} bytes")))
+    match read {
+        Ok(read) => Ok((read, held)),
+        Err(Unread::Broken) => Err(Problem::new(Code::MalformedJson, "the body ended early")),
+        Err(Unread::TooLarge) => {
+            Err(Problem::new(Code::BodyTooLarge, format!("the body may have at most {most} bytes")))
+        }
+        Err(Unread::NoRoom) => {
+            let detail = "the server holds as many bytes of requests as it may; nothing was done";
+            Err(Problem::new(Code::Overloaded, detail).after(1))
+        }
+    }
 }
 
 impl<S: Sync, const MAX: usize> FromRequest<S> for RawBody<MAX> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        bytes(request.into_body(), MAX).await.map(Self)
+        bytes(request.into_body(), MAX).await.map(|(bytes, held)| Self(bytes, held))
     }
 }
 
@@ -130,12 +169,12 @@ impl<S: Sync, const MAX: usize> FromRequest<S> for Body<MAX> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let json = is_json(request.headers());
-        let bytes = bytes(request.into_body(), MAX).await?;
+        let (bytes, held) = bytes(request.into_body(), MAX).await?;
         if !json && !bytes.is_empty() {
             let detail = "the body must be sent with the content type application/json, in UTF-8";
             return Err(Problem::new(Code::UnsupportedMediaType, detail));
         }
-        String::from_utf8(bytes).map(Self).map_err(|error| {
+        String::from_utf8(bytes).map(|text| Self { text, _held: held }).map_err(|error| {
             let at = error.utf8_error().valid_up_to();
             let place = Place::Body(Path::ROOT.pointer());
             Problem::at(Code::MalformedJson, place, format!("the body is not UTF-8 at byte {at}"))
@@ -168,8 +207,10 @@ mod tests {
 
     #[tokio::test]
     async fn bodies_are_cut_at_the_byte() {
-        let read = |size: usize| read_body(axum::body::Body::from(vec![b'x'; size]), 10);
-        assert_eq!(read(10).await.unwrap().map(|body| body.len()), Some(10));
-        assert_eq!(read(11).await.unwrap(), None);
+        let read = async |size: usize| {
+            read_body(axum::body::Body::from(vec![b'x'; size]), 10, &mut BODIES.open()).await
+        };
+        assert_eq!(read(10).await.unwrap().len(), 10);
+        assert!(matches!(read(11).await, Err(Unread::TooLarge)));
     }
 }

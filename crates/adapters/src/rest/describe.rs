@@ -130,11 +130,10 @@ parameters!(
 parameters!(
     /// Which firings.
     FiringParams,
-    [query(
-        "outcome",
-        "That came to this.",
-        text("^(FIRED|SKIPPED|BLOCKED|ERROR|SHADOW)$"),
-    )]
+    [
+        query("outcome", "That came to this.", text("^(FIRED|SKIPPED|BLOCKED|ERROR|SHADOW)$")),
+        query("tenant", "That were for this tenant.", text(SLUG)),
+    ]
 );
 
 fn number(most: u32, usual: u32) -> ObjectBuilder {
@@ -156,7 +155,6 @@ parameters!(
     DeliveryParams,
     [
         query("since", "Received at this time or later.", formatted("date-time")),
-        query("limit", "How many at most.", number(500, 50)),
     ]
 );
 
@@ -265,7 +263,7 @@ fn label_filter() -> ObjectBuilder {
 }
 
 /// The problems that any request may meet.
-const ANY: [Code; 10] = [
+const ANY: [Code; 11] = [
     Code::RateLimited,
     Code::Suspended,
     Code::Unauthenticated,
@@ -275,6 +273,7 @@ const ANY: [Code; 10] = [
     Code::HeadersTooLarge,
     Code::Internal,
     Code::Unavailable,
+    Code::Overloaded,
     Code::StorageFull,
 ];
 
@@ -360,11 +359,11 @@ problems!(
 problems!(
     /// Of acting on a job.
     ActProblems: &BODY,
-    &[Code::NotFound, Code::IllegalTransition, Code::Contended]
+    &[Code::NotFound, Code::IllegalTransition, Code::Contended, Code::BacklogFull]
 );
 problems!(
     /// Of acting on many jobs, and of what workers ask and tell.
-    BulkProblems: &BODY, &[Code::NotFound]
+    BulkProblems: &BODY, &[Code::NotFound, Code::BacklogFull]
 );
 problems!(
     /// Of setting something of one thing.

@@ -26,6 +26,8 @@ pub(crate) enum Place {
     Query(String),
     /// In the header of this name.
     Header(&'static str),
+    /// In the part of the path of this name.
+    Segment(&'static str),
 }
 
 /// What is wrong with a request.

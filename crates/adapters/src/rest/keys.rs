@@ -125,7 +125,7 @@ fn name_of(text: &str) -> Result<String, &'static str> {
     if good { Ok(text.to_owned()) } else { Err("must have 1 to 100 characters, none of them a control") }
 }
 
-fn wish(value: Value<'_>, faults: &mut Faults) -> Option<KeyWish> {
+fn wish(value: Value<'_>, faults: &mut Faults, now: Timestamp) -> Option<KeyWish> {
     let scope =
         |value: Value<'_>, path: &Path<'_>, faults: &mut Faults| decode::choice(SCOPES)(value, path, faults);
     let mut object = Object::open(value, &Path::ROOT, faults)?;
@@ -133,7 +133,7 @@ fn wish(value: Value<'_>, faults: &mut Faults) -> Option<KeyWish> {
     let tenant = object.optional("tenant", decode::made(TenantSlug::new));
     let scopes = object.required("scopes", decode::list(1..=SCOPES.len(), scope));
     let rate = object.optional("rate_limit", rate);
-    let expires_at = object.optional("expires_at", decode::time);
+    let expires_at = object.optional("expires_at", decode::time_after(now));
     let scopes: Scopes = scopes.unwrap_or_default().into_iter().collect();
     if tenant.is_some() && scopes.operator() {
         object.fault("scopes", "a tenant's key is no operator's");
@@ -168,7 +168,8 @@ async fn make_key(
     _: NoQuery,
     body: Body<MAX_BODY>,
 ) -> Result<Response, Problem> {
-    let wish = body.read(wish)?;
+    let now = state.queues.now();
+    let wish = body.read(|value, faults| wish(value, faults, now))?;
     let work = async move { state.keys.make(&caller, wish).await };
     detached(work).await??.as_ref().map(made).ok_or_else(|| Problem::not_found("tenant"))
 }
@@ -179,11 +180,11 @@ struct Rotation {
     expires_at: Option<Timestamp>,
 }
 
-fn rotation(value: Value<'_>, faults: &mut Faults) -> Option<Rotation> {
+fn rotation(value: Value<'_>, faults: &mut Faults, now: Timestamp) -> Option<Rotation> {
     let mut object = Object::open(value, &Path::ROOT, faults)?;
     let rotation = Rotation {
         old_for_ms: object.optional("old_for_ms", decode::whole(0..=MAX_OLD_MS)),
-        expires_at: object.optional("expires_at", decode::time),
+        expires_at: object.optional("expires_at", decode::time_after(now)),
     };
     object.close();
     Some(rotation)
@@ -215,7 +216,9 @@ async fn rotate_key(
     body: Body<MAX_BODY>,
 ) -> Result<Response, Problem> {
     let id = id_of(&id)?;
-    let Rotation { old_for_ms, expires_at } = body.read_if_sent(rotation)?;
+    let now = state.queues.now();
+    let Rotation { old_for_ms, expires_at } =
+        body.read_if_sent(|value, faults| rotation(value, faults, now))?;
     let old_for_ms = i64::try_from(old_for_ms.unwrap_or(OLD_MS)).unwrap_or(i64::MAX);
     let work = async move {
         let old_ends = state.queues.now().plus_millis(old_for_ms);

@@ -30,12 +30,14 @@ use utoipa_axum::router::OpenApiRouter;
 
 mod audit;
 mod body;
+mod budget;
 mod context;
 mod describe;
 mod docs;
 mod events;
 mod extract;
 mod fault;
+mod guard;
 mod health;
 mod insight;
 mod jobs;
@@ -43,11 +45,13 @@ mod json;
 mod keys;
 mod openapi;
 mod page;
+mod patient;
 mod problem;
 mod query;
 mod queues;
 mod rules;
 pub mod server;
+mod shares;
 mod tenants;
 mod work;
 mod workers;
@@ -90,6 +94,10 @@ pub struct ApiState {
     pub metrics: Metrics,
     /// Set when the process is to end: long polls are answered at once.
     pub stop: CancellationToken,
+    /// Whether callers without keys may name any host: the process listens beyond
+    /// loopback although nobody needs a key.
+    pub any_host: bool,
+    waiting: work::Waiting,
     description: Arc<str>,
 }
 
@@ -111,6 +119,8 @@ impl ApiState {
             ready: Arc::new(|| Box::pin(async { Ok(()) })),
             metrics: Arc::new(String::new),
             stop: CancellationToken::new(),
+            any_host: false,
+            waiting: work::Waiting::default(),
             description: "{}".into(),
         }
     }
@@ -120,7 +130,8 @@ impl ApiState {
 pub fn router(mut state: ApiState) -> Router {
     let (described, api) = described().split_for_parts();
     state.description = openapi::document(api).into();
-    framed(described.merge(health::routes()).merge(docs::routes()), state)
+    let routes = described.merge(health::routes()).merge(docs::routes());
+    framed(routes.layer(middleware::from_fn_with_state(state.clone(), guard::guard)), state)
 }
 
 /// Health and metrics alone, for a process that serves no API.

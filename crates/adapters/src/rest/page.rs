@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
-use taskflow_domain::{FiringId, JobId, KeyId, RuleId, TenantSlug};
+use taskflow_domain::{EventId, FiringId, JobId, KeyId, RuleId, TenantSlug};
 use uuid::Uuid;
 
 use super::query::Query;
@@ -27,75 +27,45 @@ pub(crate) trait Place: Sized {
     fn from_bytes(bytes: &[u8]) -> Option<Self>;
 }
 
-impl Place for JobId {
+macro_rules! ids {
+    ($($id:ident)*) => {$(
+        impl Place for $id {
+            fn to_bytes(&self) -> Vec<u8> {
+                self.0.as_bytes().to_vec()
+            }
+
+            fn from_bytes(bytes: &[u8]) -> Option<Self> {
+                Uuid::from_slice(bytes).ok().map(Self)
+            }
+        }
+    )*};
+}
+ids!(JobId RuleId FiringId EventId KeyId);
+
+impl Place for String {
     fn to_bytes(&self) -> Vec<u8> {
-        self.0.as_bytes().to_vec()
+        self.as_bytes().to_vec()
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        Uuid::from_slice(bytes).ok().map(Self)
+        Self::from_utf8(bytes.to_vec()).ok()
     }
 }
 
-impl Place for RuleId {
-    fn to_bytes(&self) -> Vec<u8> {
-        self.0.as_bytes().to_vec()
-    }
+macro_rules! numbers {
+    ($($number:ident)*) => {$(
+        impl Place for $number {
+            fn to_bytes(&self) -> Vec<u8> {
+                self.to_be_bytes().to_vec()
+            }
 
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        Uuid::from_slice(bytes).ok().map(Self)
-    }
+            fn from_bytes(bytes: &[u8]) -> Option<Self> {
+                bytes.try_into().ok().map(Self::from_be_bytes)
+            }
+        }
+    )*};
 }
-
-impl Place for FiringId {
-    fn to_bytes(&self) -> Vec<u8> {
-        self.0.as_bytes().to_vec()
-    }
-
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        Uuid::from_slice(bytes).ok().map(Self)
-    }
-}
-
-impl Place for u16 {
-    fn to_bytes(&self) -> Vec<u8> {
-        self.to_be_bytes().to_vec()
-    }
-
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        bytes.try_into().ok().map(Self::from_be_bytes)
-    }
-}
-
-impl Place for u32 {
-    fn to_bytes(&self) -> Vec<u8> {
-        self.to_be_bytes().to_vec()
-    }
-
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        bytes.try_into().ok().map(Self::from_be_bytes)
-    }
-}
-
-impl Place for u64 {
-    fn to_bytes(&self) -> Vec<u8> {
-        self.to_be_bytes().to_vec()
-    }
-
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        bytes.try_into().ok().map(Self::from_be_bytes)
-    }
-}
-
-impl Place for KeyId {
-    fn to_bytes(&self) -> Vec<u8> {
-        self.0.as_bytes().to_vec()
-    }
-
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        Uuid::from_slice(bytes).ok().map(Self)
-    }
-}
+numbers!(u16 u32 u64);
 
 impl Place for TenantSlug {
     fn to_bytes(&self) -> Vec<u8> {
@@ -152,9 +122,41 @@ impl<P: Place> Wanted<P> {
     }
 }
 
+impl Wanted<String> {
+    /// The page of a list that was read whole and is in the order of its names, and
+    /// where the next one begins.
+    pub(crate) fn cut<T>(
+        self,
+        list: &List,
+        all: Vec<T>,
+        name: impl Fn(&T) -> &str,
+    ) -> (Vec<T>, Option<String>) {
+        let after = self.after.unwrap_or_default();
+        let mut rest = all.into_iter().filter(|item| name(item) > after.as_str());
+        let page: Vec<T> = rest.by_ref().take(self.limit as usize).collect();
+        let more = rest.next().is_some();
+        let next = page.last().filter(|_| more).map(|last| list.cursor(&name(last).to_owned()));
+        (page, next)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_of_names_is_cut_into_pages() {
+        let list = List::new("names", &());
+        let page = |after: Option<&str>, limit| {
+            let wanted = Wanted { after: after.map(str::to_owned), limit };
+            let (page, next) = wanted.cut(&list, vec!["a", "b", "c"], |name| name);
+            (page, next.and_then(|next| list.place::<String>(&next)))
+        };
+        assert_eq!(page(None, 2), (vec!["a", "b"], Some("b".to_owned())));
+        assert_eq!(page(Some("b"), 2), (vec!["c"], None));
+        assert_eq!(page(None, 3), (vec!["a", "b", "c"], None));
+        assert_eq!(page(Some("c"), 1), (vec![], None));
+    }
 
     #[test]
     fn a_cursor_belongs_to_its_list() {

@@ -41,6 +41,7 @@ pub(crate) enum Code {
     HeadersTooLarge,
     Internal,
     Unavailable,
+    Overloaded,
     StorageFull,
 }
 
@@ -76,6 +77,7 @@ impl Code {
             Self::HeadersTooLarge => "headers_too_large",
             Self::Internal => "internal",
             Self::Unavailable => "unavailable",
+            Self::Overloaded => "overloaded",
             Self::StorageFull => "storage_full",
         }
     }
@@ -106,7 +108,7 @@ impl Code {
             Self::BacklogFull | Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
         }
     }
@@ -142,6 +144,7 @@ impl Code {
             Self::HeadersTooLarge => "The headers are too large",
             Self::Internal => "The server failed",
             Self::Unavailable => "The server cannot reach its database",
+            Self::Overloaded => "The server has too much to do",
             Self::StorageFull => "The server's storage is full",
         }
     }
@@ -211,6 +214,7 @@ impl Problem {
                 Place::Body(pointer) => (wire::ProblemPlace::Body, pointer.clone()),
                 Place::Query(name) => (wire::ProblemPlace::Query, Path::ROOT.key(name).pointer()),
                 Place::Header(name) => (wire::ProblemPlace::Header, Path::ROOT.key(name).pointer()),
+                Place::Segment(name) => (wire::ProblemPlace::Path, Path::ROOT.key(name).pointer()),
             };
             wire::ProblemError { detail: fault.detail.clone(), pointer, place }
         });
@@ -285,6 +289,9 @@ impl Problem {
             AutomationError::Disabled => Self::new(Code::RuleDisabled, detail),
             AutomationError::WrongTrigger(_) => Self::new(Code::WrongTrigger, detail),
             AutomationError::BadSignature(_) => Self::new(Code::BadSignature, detail),
+            AutomationError::Exhausted { retry_after_s } => {
+                Self::new(Code::RateLimited, detail).after(retry_after_s)
+            }
             AutomationError::Contended => Self { retry_after: Some(1), ..Self::new(Code::Contended, detail) },
         }
     }

@@ -11,12 +11,14 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::body::{Body, MAX_BODY};
-use super::describe::{ListProblems, LookProblems, QueueParam, SetProblems};
+use super::describe::{ListProblems, LookProblems, PageParams, QueueParam, SetProblems};
 use super::extract::{Answer, Asker, NamePath, Operator, detached};
-use super::fault::{Faults, Path};
+use super::fault::{Faults, Path, Place};
+use super::jobs::Why;
 use super::json::{Object, Value, decode};
-use super::problem::Problem;
-use super::query::NoQuery;
+use super::page::{List, Wanted};
+use super::problem::{Code, Problem};
+use super::query::{NoQuery, Query};
 use super::{ApiState, insight};
 
 /// A limit is at most this.
@@ -89,20 +91,24 @@ pub(super) fn name_of(NamePath(text): &NamePath) -> Result<QueueName, Problem> {
 
 /// List queues
 ///
-/// All of them, by name, with their settings and how full they are.
+/// By name, with their settings and how full they are.
 #[utoipa::path(
     get,
     path = "/v1/admin/queues",
     operation_id = "listQueues",
     tag = "queues",
     security(("key" = ["operator"])),
+    params(PageParams),
     responses((status = 200, description = "The queues.", body = wire::QueueList), ListProblems)
 )]
 async fn list_queues(
     State(state): State<ApiState>,
     _: Asker<Operator>,
-    _: NoQuery,
+    mut query: Query,
 ) -> Result<Answer<wire::QueueList>, Problem> {
+    let list = List::new("queues", &());
+    let wanted = Wanted::read(&mut query, &list);
+    query.close()?;
     let work = async move {
         let (queues, depths) = (state.queues.list().await?, state.queues.depths().await?);
         Ok::<_, Problem>((queues, depths, insight::recent(&state).await?, state.queues.now()))
@@ -110,8 +116,8 @@ async fn list_queues(
     let (queues, depths, recent, now) = detached(work).await??;
     let depths: BTreeMap<&QueueName, &QueueDepth> = depths.iter().map(|depth| (&depth.name, depth)).collect();
     let show = |found: &Queue| queue(found, depths.get(&found.name).copied(), recent.of(&found.name), now);
-    let items = queues.iter().map(show).collect();
-    Ok(Answer(wire::QueueList { items, next_cursor: None }))
+    let (page, next_cursor) = wanted.cut(&list, queues, |queue| queue.name.as_str());
+    Ok(Answer(wire::QueueList { items: page.iter().map(show).collect(), next_cursor }))
 }
 
 /// Look at a queue
@@ -191,7 +197,9 @@ async fn put_queue(
     _: NoQuery,
     body: Body<MAX_BODY>,
 ) -> Result<Answer<wire::Queue>, Problem> {
-    let name = name_of(&name)?;
+    // What is made must have a name that one can have.
+    let name = QueueName::new(&name.0)
+        .map_err(|error| Problem::at(Code::Invalid, Place::Segment("name"), error.to_string()))?;
     let Wish { settings, paused } = body.read(wish)?;
     let work = async move {
         let put = state.queues.put(&caller, &name, settings, paused).await?;
@@ -206,11 +214,11 @@ struct Hold {
     until: Option<Timestamp>,
 }
 
-fn hold(value: Value<'_>, faults: &mut Faults) -> Option<Hold> {
+fn hold(value: Value<'_>, faults: &mut Faults, now: Timestamp) -> Option<Hold> {
     let mut object = Object::open(value, &Path::ROOT, faults)?;
     let hold = Hold {
         reason: object.optional("reason", decode::text_of(MAX_REASON)),
-        until: object.optional("until", decode::time),
+        until: object.optional("until", decode::time_after(now)),
     };
     object.close();
     Some(hold)
@@ -237,7 +245,8 @@ async fn pause_queue(
     body: Body<MAX_BODY>,
 ) -> Result<Answer<wire::Queue>, Problem> {
     let name = name_of(&name)?;
-    let hold = body.read_if_sent(hold)?;
+    let now = state.queues.now();
+    let hold = body.read_if_sent(|value, faults| hold(value, faults, now))?;
     let work = async move {
         let paused = state.queues.pause(&caller, &name, hold.reason, hold.until).await?;
         let paused = paused.ok_or_else(|| Problem::not_found("queue"))?;
@@ -248,7 +257,7 @@ async fn pause_queue(
 
 /// Let a queue go on
 ///
-/// Ends a hold, and a drain.
+/// Ends a hold, and a drain. The body may be left out.
 #[utoipa::path(
     post,
     path = "/v1/admin/queues/{name}/resume",
@@ -256,6 +265,7 @@ async fn pause_queue(
     tag = "queues",
     security(("key" = ["operator"])),
     params(QueueParam),
+    request_body = Option<wire::ReasonRequest>,
     responses((status = 200, description = "The queue.", body = wire::Queue), SetProblems)
 )]
 async fn resume_queue(
@@ -266,7 +276,7 @@ async fn resume_queue(
     body: Body<MAX_BODY>,
 ) -> Result<Answer<wire::Queue>, Problem> {
     let name = name_of(&name)?;
-    body.read_if_sent(|value, faults| Object::open(value, &Path::ROOT, faults).map(Object::close))?;
+    let caller = body.read_if_sent(Why::read)?.of(caller);
     let work = async move {
         let resumed = state.queues.resume(&caller, &name).await?;
         let resumed = resumed.ok_or_else(|| Problem::not_found("queue"))?;

@@ -19,6 +19,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use taskflow_application::access::Peer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
@@ -26,10 +27,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use super::patient::Patient;
+use super::shares::Shares;
 use crate::telemetry::HTTP_CONNECTIONS;
 
 /// Requests that one HTTP/2 connection may have open.
-const MAX_STREAMS: u32 = 250;
+const MAX_STREAMS: u32 = 100;
 
 /// The largest head of an HTTP/2 request, in bytes.
 const MAX_HEAD: u32 = 32 * 1024;
@@ -47,16 +50,27 @@ pub(super) struct ConnectedPeer(pub(super) IpAddr);
 pub struct ServerLimits {
     /// Connections at once; more wait to be accepted.
     pub connections: usize,
+    /// Connections of one address at once; more are closed. Behind a proxy, all
+    /// callers have its address. Of IPv6, a network of 64 bits counts as one.
+    pub per_address: usize,
     /// How long a client may take for the head of a request, and how long an
     /// HTTP/1 connection may stay without one.
     pub header_timeout: Duration,
+    /// How long a client may take nothing of an answer that is ready for it.
+    pub write_timeout: Duration,
     /// How long open requests may take once the process is to stop.
     pub drain: Duration,
 }
 
 impl Default for ServerLimits {
     fn default() -> Self {
-        Self { connections: 10_000, header_timeout: Duration::from_secs(10), drain: Duration::from_secs(10) }
+        Self {
+            connections: 10_000,
+            per_address: 2_000,
+            header_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(30),
+            drain: Duration::from_secs(10),
+        }
     }
 }
 
@@ -71,17 +85,20 @@ pub async fn serve(listener: TcpListener, router: Router, limits: ServerLimits, 
         drop: CancellationToken::new(),
     });
     let room = Arc::new(Semaphore::new(limits.connections));
+    let addresses = Shares::new(limits.per_address, limits.connections);
     let connections = TaskTracker::new();
     while let Some(accepted) = stop.run_until_cancelled(accept(&listener, &room)).await {
         match accepted {
             Ok((stream, peer, permit)) => {
+                // Closed at once: whoever has too many gets no answer for another one.
+                let Ok(share) = addresses.take(Peer::from(peer)) else { continue };
                 let server = Arc::clone(&server);
                 connections.spawn(async move {
                     let open = metrics::gauge!(HTTP_CONNECTIONS);
                     open.increment(1);
                     server.connection(stream, peer).await;
                     open.decrement(1);
-                    drop(permit);
+                    drop((share, permit));
                 });
             }
             Err(error) => {
@@ -130,7 +147,10 @@ impl Server {
                 request
             })
         };
-        let served = self.builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        let served = self.builder.serve_connection(
+            TokioIo::new(Patient::new(stream, self.limits.write_timeout)),
+            TowerToHyperService::new(service),
+        );
         let mut served = pin!(served);
         // The timer of HTTP/1 starts with the first byte and HTTP/2 has none, so
         // a silent client is watched here.
@@ -210,6 +230,8 @@ mod tests {
     fn limits(header_ms: u64, drain_ms: u64) -> ServerLimits {
         ServerLimits {
             connections: 2,
+            per_address: 2,
+            write_timeout: Duration::from_millis(drain_ms),
             header_timeout: Duration::from_millis(header_ms),
             drain: Duration::from_millis(drain_ms),
         }

@@ -11,10 +11,10 @@ use super::ApiState;
 use super::body::{Body, MAX_BODY};
 use super::describe::{ListProblems, LookProblems, PageParams, SetProblems, TenantParam};
 use super::extract::{Answer, Asker, NamePath, Operator, detached};
-use super::fault::{Faults, Path};
+use super::fault::{Faults, Path, Place};
 use super::json::{Object, Shape, Value, decode};
 use super::page::{List, Wanted};
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 use super::query::{NoQuery, Query};
 use super::queues::rate;
 
@@ -149,7 +149,9 @@ async fn put_tenant(
     _: NoQuery,
     body: Body<MAX_BODY>,
 ) -> Result<Answer<wire::Tenant>, Problem> {
-    let slug = slug_of(&slug)?;
+    // What is made must have a name that one can have.
+    let slug = TenantSlug::new(&slug.0)
+        .map_err(|error| Problem::at(Code::Invalid, Place::Segment("slug"), error.to_string()))?;
     let settings = body.read(wish)?;
     let put = detached(async move { state.tenants.put(&caller, &slug, &settings).await }).await??;
     Ok(Answer(tenant(&put)))

@@ -10,10 +10,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::ApiState;
-use super::describe::ListProblems;
+use super::describe::{ListProblems, PageParams};
 use super::extract::{Answer, Asker, Operator, detached};
+use super::page::{List, Wanted};
 use super::problem::Problem;
-use super::query::NoQuery;
+use super::query::Query;
 
 /// Tenants read at once while their names are looked up.
 const STEP: u32 = 500;
@@ -57,27 +58,32 @@ async fn names_of(state: &ApiState, workers: &[Worker]) -> StoreResult<BTreeMap<
 
 /// List workers
 ///
-/// All that are known, by name: those of TaskFlow itself and those on the network.
+/// Those that are known, by name: those of TaskFlow itself and those on the network.
 #[utoipa::path(
     get,
     path = "/v1/admin/workers",
     operation_id = "listWorkers",
     tag = "workers",
     security(("key" = ["operator"])),
+    params(PageParams),
     responses((status = 200, description = "The workers.", body = wire::WorkerList), ListProblems)
 )]
 async fn list_workers(
     State(state): State<ApiState>,
     _: Asker<Operator>,
-    _: NoQuery,
+    mut query: Query,
 ) -> Result<Answer<wire::WorkerList>, Problem> {
+    let list = List::new("workers", &());
+    let wanted = Wanted::read(&mut query, &list);
+    query.close()?;
     let work = async move {
-        let workers = state.work.workers().await?;
+        let (workers, next) = wanted.cut(&list, state.work.workers().await?, |one| one.name.as_str());
         let names = names_of(&state, &workers).await?;
-        let busy: BTreeMap<_, _> = state.work.busy().await?.into_iter().collect();
-        let running = |one: &Worker| busy.get(&one.name).copied().unwrap_or_default();
-        Ok::<_, Problem>(workers.iter().map(|one| worker(one, running(one), &names)).collect())
+        let busy = state.work.busy().await?.into_iter();
+        let busy: BTreeMap<_, _> = busy.map(|(name, tenant, n)| ((name, tenant), n)).collect();
+        let running = |one: &Worker| busy.get(&(one.name.clone(), one.tenant)).copied().unwrap_or_default();
+        let items = workers.iter().map(|one| worker(one, running(one), &names)).collect();
+        Ok::<_, Problem>(wire::WorkerList { items, next_cursor: next })
     };
-    let items = detached(work).await??;
-    Ok(Answer(wire::WorkerList { items, next_cursor: None }))
+    Ok(Answer(detached(work).await??))
 }

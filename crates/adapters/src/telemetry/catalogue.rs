@@ -45,7 +45,12 @@ pub const CATALOGUE: &[Entry] = &[
     entry(meter::JOBS_PRUNED, Kind::Counter, &[], "Jobs deleted by retention"),
     entry(meter::DISCREPANCIES, Kind::Counter, &["what"], "Discrepancies that sweeps mended; 0 in health"),
     entry(meter::SUBMIT_BATCH, Kind::Histogram, &[], "Concurrent submits that shared a transaction"),
-    entry(meter::STATS_DROPPED, Kind::Counter, &[], "Statistics left out because too many came at once"),
+    entry(
+        meter::STATS_DROPPED,
+        Kind::Counter,
+        &[],
+        "Statistics left out: too many came at once, or the database refused them",
+    ),
     entry(meter::RULE_FIRINGS, Kind::Counter, &["outcome", "reason"], "Firings of rules"),
     entry(meter::RULE_EVALUATION, Kind::Histogram, &[], "Seconds that an evaluation of a rule took"),
     entry(meter::SCHEDULE_LATENESS, Kind::Histogram, &[], "Seconds from an occurrence's time to its commit"),

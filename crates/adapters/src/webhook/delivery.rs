@@ -83,10 +83,11 @@ impl<'a> Delivery<'a> {
         "sha256:".chars().chain(hex).collect()
     }
 
-    /// A text of the body, where the body is a JSON object.
+    /// A text of the body, where the body is a JSON object. One with U+0000 is
+    /// none: PostgreSQL could not keep it.
     pub(super) fn text(&self, key: &str) -> Option<String> {
         let body: Value = serde_json::from_slice(self.body).ok()?;
-        body.get(key)?.as_str().map(str::to_owned)
+        body.get(key)?.as_str().filter(|text| !text.contains('\0')).map(str::to_owned)
     }
 }
 

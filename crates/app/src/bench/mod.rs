@@ -11,13 +11,13 @@ mod subject;
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use serde_json::{Value, json};
 use taskflow_application::caller::Caller;
 use taskflow_application::jobs::JobWish;
 use taskflow_domain::{Builtin, Json, Kind, Target, TenantSlug};
 
-use crate::config;
+use crate::{config, shutdown};
 use subject::Subject;
 
 /// How the jobs are submitted.
@@ -48,10 +48,15 @@ pub(crate) struct BenchOptions {
     pub(crate) batch: u32,
 }
 
-/// Runs all parts and answers the figures.
+/// Runs all parts and answers the figures. Whatever ends it, a signal included,
+/// its schema goes.
 pub(crate) async fn run(options: &BenchOptions, config: &config::Database) -> Result<Value> {
+    let told = shutdown::on_signal()?;
     let subject = Subject::open(config).await?;
-    let figures = measure(options, &subject).await;
+    let figures = tokio::select! {
+        figures = measure(options, &subject) => figures,
+        () = told.cancelled() => Err(anyhow!("it was broken off")),
+    };
     subject.close().await?;
     figures
 }

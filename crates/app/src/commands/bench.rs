@@ -1,22 +1,28 @@
 //! `taskflow bench`: what does this database give?
 
+use std::ops::RangeInclusive;
+
 use anyhow::Result;
 use clap::{Arg, ArgMatches, Command, value_parser};
 
 use crate::bench::{self, BenchOptions, Enqueue};
 use crate::config::Config;
 
+/// The longest text in a payload: with its braces it is as long as one may be.
+const MAX_TEXT: i64 = 262_144 - 11;
+
 /// Its part of the command line.
 pub(crate) fn command() -> Command {
-    let number = |name: &'static str, default: &'static str, help: &'static str| {
-        let name_of_value = "N";
-        Arg::new(name)
-            .long(name)
-            .value_name(name_of_value)
-            .default_value(default)
-            .value_parser(value_parser!(u32).range(0..=100_000_000))
-            .help(help)
-    };
+    let within =
+        |name: &'static str, range: RangeInclusive<i64>, default: &'static str, help: &'static str| {
+            Arg::new(name)
+                .long(name)
+                .value_name("N")
+                .default_value(default)
+                .value_parser(value_parser!(u32).range(range))
+                .help(help)
+        };
+    let number = |name, default, help| within(name, 1..=100_000_000, default, help);
     Command::new("bench")
         .about("Measures the engine on this database, in a schema of its own")
         .long_about(
@@ -26,7 +32,7 @@ pub(crate) fn command() -> Command {
         )
         .arg(number("jobs", "100000", "How many jobs"))
         .arg(number("tenants", "100", "Over how many tenants"))
-        .arg(number("payload-bytes", "64", "How long the text in each payload is"))
+        .arg(within("payload-bytes", 0..=MAX_TEXT, "64", "How long the text in each payload is"))
         .arg(number("callers", "4", "How many callers submit at once"))
         .arg(number("slots", "3000", "How many jobs run at once"))
         .arg(number("batch", "1000", "How many jobs one claim or one report may hold"))

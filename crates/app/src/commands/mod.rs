@@ -4,6 +4,7 @@ mod api;
 pub(crate) mod audit;
 pub(crate) mod bench;
 pub(crate) mod config;
+pub(crate) mod doctor;
 mod migrate;
 mod up;
 mod worker;
@@ -21,6 +22,7 @@ pub(crate) async fn run(name: &str, config: Config, matches: &ArgMatches) -> Res
         "worker" => worker::run(config).await,
         "audit" => audit::run(&config, matches).await,
         "bench" => bench::run(&config, matches).await,
+        "doctor" => doctor::run(&config, matches).await,
         "migrate" => migrate::run(&config).await,
         _ => anyhow::bail!("there is no command {name}"),
     }

@@ -24,7 +24,7 @@ use taskflow_application::maintain::Retention;
 
 pub(crate) use fault::Faults;
 pub(crate) use layers::Layers;
-pub(crate) use setting::{flags, given};
+pub(crate) use setting::{flags, given, hidden};
 pub(crate) use show::show;
 
 /// Which database.

@@ -92,6 +92,17 @@ pub(crate) fn flags() -> impl Iterator<Item = Arg> {
     ALL.iter().filter(|setting| !setting.flag.is_empty()).map(of)
 }
 
+/// What is said in help of the settings that must not be seen on a command line.
+pub(crate) fn hidden() -> String {
+    let of = |setting: &&&'static Setting| setting.flag.is_empty();
+    let lines = ALL.iter().filter(of).map(|setting| {
+        let Setting { env, help, value, .. } = setting;
+        format!("  {env}\n          {help}: {value}")
+    });
+    let lines: Vec<_> = lines.collect();
+    format!("Only from the environment or the file:\n{}", lines.join("\n\n"))
+}
+
 fn help(setting: &Setting) -> String {
     let Setting { help, env, default, .. } = setting;
     let env = if env.is_empty() { String::new() } else { format!(" [env: {env}]") };

@@ -1,6 +1,6 @@
 //! A door with a lock.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
@@ -17,7 +17,7 @@ use crate::ports::{KnownKey, StoreResult};
 
 /// Requests without a valid key that one address may send.
 const FAILURES: Rate = Rate { limit: 60, period_ms: 60_000 };
-/// So many addresses, and so many keys, are remembered at most.
+/// So many addresses are remembered at most.
 const MANY: usize = 10_000;
 /// A use that is younger than this is not written again.
 const USE_MS: i64 = 60_000;
@@ -55,9 +55,6 @@ pub(super) struct Door {
     operator: Option<Digest>,
     keys: Group<KeyId, Found>,
     failures: Mutex<HashMap<Peer, Throttle>>,
-    /// Keys that opened this door before: they are heard also where too many
-    /// false ones come from. Nothing else follows from being here.
-    seen: Mutex<HashSet<KeyId>>,
     uses: Mutex<Uses>,
 }
 
@@ -69,14 +66,7 @@ impl Door {
             Box::pin(async move { find(&world, ids).await })
         });
         let operator = operator.map(Digest::of);
-        Self {
-            world,
-            operator,
-            keys,
-            failures: Mutex::default(),
-            seen: Mutex::default(),
-            uses: Mutex::default(),
-        }
+        Self { world, operator, keys, failures: Mutex::default(), uses: Mutex::default() }
     }
 
     /// Lets a caller in, with the rates that hold for it.
@@ -86,17 +76,23 @@ impl Door {
     ) -> Result<(Caller, Vec<(Whose, Rate)>), Denied> {
         let now = self.world.clock.now();
         let token = presented.key.and_then(Token::parse);
-        let operator = presented.key.is_some_and(|key| self.is_operator(key));
-        let known = operator || token.is_some_and(|token| self.seen().contains(&token.id));
-        if !known && let Some(peer) = presented.peer {
-            self.hear(peer, now)?;
-        }
         let peer = presented.peer;
         let opened = self.try_open(presented, token, now).await;
         if let (Err(Denied::NoKey | Denied::BadKey), Some(peer)) = (&opened, peer) {
+            // A good key is heard wherever it comes from: others behind the same
+            // address must not be able to lock its owner out.
+            self.hear(peer, now)?;
             self.fail(peer, now);
         }
         opened
+    }
+
+    /// Whether a key that opened this door would still do so.
+    pub(super) async fn still_open(&self, key: KeyId) -> Result<(), Denied> {
+        let now = self.world.clock.now();
+        let found = self.keys.ask(key).await?;
+        let live = found.is_some_and(|(known, _)| known.key.is_live(now));
+        if live { Ok(()) } else { Err(Denied::BadKey) }
     }
 
     async fn try_open(
@@ -143,10 +139,6 @@ impl Door {
         self.operator.as_ref().is_some_and(|digest| digest.is_of(key))
     }
 
-    fn seen(&self) -> std::sync::MutexGuard<'_, HashSet<KeyId>> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Whether somebody from there is heard at all.
     fn hear(&self, peer: Peer, now: Timestamp) -> Result<(), Denied> {
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
@@ -165,12 +157,6 @@ impl Door {
     }
 
     fn used(&self, id: KeyId, now: Timestamp) {
-        let mut seen = self.seen();
-        if seen.len() >= MANY {
-            seen.clear();
-        }
-        seen.insert(id);
-        drop(seen);
         let mut uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
         uses.entry(id).or_insert((now, None)).0 = now;
     }

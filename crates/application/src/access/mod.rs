@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use taskflow_domain::TenantSlug;
 use taskflow_domain::queue::Rate;
+use taskflow_domain::tenant::Tenant;
 
 use crate::World;
 use crate::caller::Caller;
@@ -119,6 +120,30 @@ impl Access {
     pub fn keyed(world: World, operator: Option<&str>) -> Self {
         let door = Door::new(world.clone(), operator);
         Self { door: Some(Arc::new(door)), limits: Some(Arc::new(Limits::new(world))) }
+    }
+
+    /// Whether callers need a key.
+    pub fn is_keyed(&self) -> bool {
+        self.door.is_some()
+    }
+
+    /// Whether a caller that was let in some time ago would still be.
+    pub async fn still_open(&self, caller: &Caller) -> Result<(), Denied> {
+        match (&self.door, caller.key) {
+            (Some(door), Some(key)) => door.still_open(key).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Counts a request that a tenant's signature let in; `Err` with the seconds to
+    /// wait where its allowance is used up.
+    pub fn count(&self, tenant: &Tenant) -> Result<(), u32> {
+        let rate = tenant.settings.request_rate.map(|rate| (Whose::Tenant(tenant.id), rate));
+        let (Some(limits), Some(rate)) = (&self.limits, rate) else { return Ok(()) };
+        match limits.take(vec![rate]) {
+            Err(Denied::Exhausted { retry_after_s, .. }) => Err(retry_after_s),
+            _ => Ok(()),
+        }
     }
 
     /// Lets a caller in, or says why not.

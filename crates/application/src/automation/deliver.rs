@@ -11,6 +11,7 @@ use super::dispatch::of_event;
 use super::fire::firings;
 use super::judge::Occasion;
 use super::{Automation, AutomationError};
+use crate::access::Access;
 use crate::caller::Caller;
 use crate::document::{has_nul, without_nul};
 use crate::meter;
@@ -69,9 +70,21 @@ pub struct NewEvent {
 }
 
 impl Automation {
+    /// Whether a webhook's address is that of a rule.
+    pub async fn has_webhook(&self, key: &str) -> Result<bool, AutomationError> {
+        Ok(self.world.stores.rules.by_webhook_key(key).await?.is_some())
+    }
+
     /// Takes in a webhook delivery. It is on disk, with what comes of it, when
-    /// this returns; of one rule, one delivery id counts once.
-    pub async fn deliver(&self, key: &str, delivery: Delivery) -> Result<Delivered, AutomationError> {
+    /// this returns; of one rule, one delivery id counts once. Whoever sends it has
+    /// proved by the signature whose it is, so it counts in the tenant's request
+    /// rate, of which `access` knows.
+    pub async fn deliver(
+        &self,
+        access: &Access,
+        key: &str,
+        delivery: Delivery,
+    ) -> Result<Delivered, AutomationError> {
         let now = self.world.clock.now();
         let rule = self.world.stores.rules.by_webhook_key(key).await?.ok_or(AutomationError::NotFound)?;
         let verified = match self.verify(&rule, &delivery, now).await? {
@@ -85,6 +98,7 @@ impl Automation {
         if let Some(challenge) = verified.challenge {
             return Ok(Delivered::Challenge(challenge));
         }
+        self.count(access, &rule, key, now).await?;
         let event = self.delivered(&rule, key, &delivery, verified.delivery_id, now);
         let delivery_id = event.external_id.clone().unwrap_or_else(|| event.id.to_string());
         let claim = FireClaim::Delivery(Box::new(event.clone()));
@@ -106,8 +120,29 @@ impl Automation {
             // The first one was pruned just now: what came of it is not known any more.
             _ => event.id,
         };
-        let firings = self.world.stores.rules.firings_of(rule.id, &Firing::event_key(first)).await?;
+        // What a rule does for many tenants comes later, and is not the sender's to see.
+        let firings = match rule.document.for_each_tenant {
+            Some(_) => Vec::new(),
+            None => self.world.stores.rules.firings_of(rule.id, &Firing::event_key(first)).await?,
+        };
         Ok(Delivered::Accepted { delivery_id, firings, repeated: true })
+    }
+
+    /// Takes one request from the allowance of the rule's tenant.
+    async fn count(
+        &self,
+        access: &Access,
+        rule: &Rule,
+        key: &str,
+        now: Timestamp,
+    ) -> Result<(), AutomationError> {
+        let Some(owner) = self.world.stores.tenants.get_many(&[rule.tenant]).await?.pop() else {
+            return Ok(());
+        };
+        let Err(retry_after_s) = access.count(&owner) else { return Ok(()) };
+        meter::received("rejected", 1);
+        self.keep_reject(rule, key, "the tenant's request rate is used up", now).await?;
+        Err(AutomationError::Exhausted { retry_after_s })
     }
 
     /// The id of a delivery that was verified, or why it is refused.
@@ -239,12 +274,14 @@ impl Automation {
     }
 
     /// Starts a rule by hand: one with a manual trigger, or a cron rule out of
-    /// its turn. One that acts for many tenants begins to do so.
+    /// its turn. One that acts for many tenants begins to do so. The jobs belong
+    /// to the trace of `traceparent`.
     pub async fn trigger(
         &self,
         caller: &Caller,
         id: RuleId,
         input: Json,
+        traceparent: Option<String>,
     ) -> Result<Vec<Firing>, AutomationError> {
         let rule = self.steered(caller, id).await?;
         if !rule.enabled {
@@ -254,7 +291,7 @@ impl Automation {
             return Err(AutomationError::WrongTrigger("manual"));
         }
         let now = self.world.clock.now();
-        let occasion = self.by_hand(&rule, &input, now);
+        let occasion = Occasion { traceparent, ..self.by_hand(&rule, &input, now) };
         let mut fire = Fire { claim: FireClaim::Free, firings: Vec::new(), fan_outs: Vec::new() };
         if rule.document.for_each_tenant.is_some() {
             fire.fan_outs.push(self.fan_out_of(&rule, &occasion, Some(input)));

@@ -41,6 +41,12 @@ pub enum AutomationError {
     /// A delivery's signature is missing, wrong or too old.
     #[error("the signature is not good: {0}")]
     BadSignature(String),
+    /// The tenant's request rate is used up.
+    #[error("too many requests of this tenant")]
+    Exhausted {
+        /// When the next one is allowed, in seconds.
+        retry_after_s: u32,
+    },
     /// The rule kept changing under the request.
     #[error("the rule changes too fast; try again")]
     Contended,

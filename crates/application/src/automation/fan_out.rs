@@ -21,14 +21,15 @@ use super::fire::firings;
 use super::judge::Occasion;
 use super::tick::cron;
 use crate::maintain::Step;
-use crate::ports::{FanOut, Fire, FireClaim, NewFiring, StoreResult};
+use crate::ports::{FanOut, Fire, FireClaim, NewFiring, StoreResult, Wait};
 
 /// Fan-outs that are taken at once.
 const TAKE: u32 = 4;
 /// Tenants of one commit.
 pub(super) const CHUNK: u32 = 500;
-/// How long a fan-out is kept from others, in milliseconds.
-const HOLD_MS: i64 = 30_000;
+/// How long a fan-out is kept from others, in milliseconds: so long it stands
+/// still if a process dies amid a step.
+const HOLD_MS: i64 = 10_000;
 
 impl Automation {
     /// Takes fan-outs a step further.
@@ -45,8 +46,9 @@ impl Automation {
     }
 
     async fn next_tenants(&self, fan_out: &FanOut, now: Timestamp) -> StoreResult<Fire> {
-        let claim = |after| FireClaim::FanOut { id: fan_out.id, before: fan_out.after.clone(), after };
-        let nothing = Fire { claim: claim(None), firings: Vec::new(), fan_outs: Vec::new() };
+        let claim =
+            |after, waits| FireClaim::FanOut { id: fan_out.id, before: fan_out.after.clone(), after, waits };
+        let nothing = Fire { claim: claim(None, Vec::new()), firings: Vec::new(), fan_outs: Vec::new() };
         let rule = self.world.stores.rules.get(fan_out.rule_tenant, fan_out.rule).await?;
         // A rule that was switched off or deleted meanwhile does nothing more.
         let Some(rule) = rule.filter(|rule| rule.enabled) else { return Ok(nothing) };
@@ -55,7 +57,7 @@ impl Automation {
         let after =
             (tenants.len() == self.chunk as usize).then(|| tenants.last().map(|last| last.slug.clone()));
         let mut chosen = Vec::new();
-        let mut fire = Fire { claim: claim(after.flatten()), ..nothing };
+        let mut fire = nothing;
         for tenant in &tenants {
             match self.is_meant(&rule, tenant, &occasion).await {
                 Ok(true) => chosen.push(tenant),
@@ -63,12 +65,21 @@ impl Automation {
                 Err(refused) => fire.firings.push(*refused),
             }
         }
-        let running = self.running_for(&rule, &chosen).await?;
-        for (tenant, running) in chosen.into_iter().zip(running) {
-            let new = self.for_one(&rule, tenant, &occasion, &running).await?;
+        // Overlap is the clock's: who starts a rule by hand wants it now.
+        let overlap = match (cron(&rule), fan_out.trigger) {
+            (Some(cron), TriggerKind::Cron) => cron.overlap,
+            _ => Overlap::Allow,
+        };
+        let instances = self.instances(&rule, overlap, &chosen).await?;
+        let mut waits = Vec::new();
+        for (tenant, instance) in chosen.into_iter().zip(instances) {
+            let new = self.for_one(&rule, tenant, &occasion, overlap, &instance).await?;
+            if let (Some(at), Admission::Queue) = (fan_out.cause.scheduled_at, instance.admission(overlap)) {
+                waits.push(Wait { rule_tenant: rule.tenant, rule: rule.id, tenant: tenant.id, at });
+            }
             fire.firings.push(new);
         }
-        Ok(fire)
+        Ok(Fire { claim: claim(after.flatten(), waits), ..fire })
     }
 
     /// Whether the rule acts for the tenant.
@@ -87,34 +98,45 @@ impl Automation {
         })
     }
 
-    /// Of each tenant, the jobs of the rule's previous instance that have not ended.
-    async fn running_for(&self, rule: &Rule, tenants: &[&Tenant]) -> StoreResult<Vec<Vec<JobId>>> {
-        if cron(rule).is_none_or(|cron| cron.overlap == Overlap::Allow) || tenants.is_empty() {
-            return Ok(vec![Vec::new(); tenants.len()]);
+    /// What there is of the rule for each tenant: its previous instance, and what waits for its end.
+    async fn instances(
+        &self,
+        rule: &Rule,
+        overlap: Overlap,
+        tenants: &[&Tenant],
+    ) -> StoreResult<Vec<Instance>> {
+        if overlap == Overlap::Allow || tenants.is_empty() {
+            return Ok(tenants.iter().map(|_| Instance::default()).collect());
         }
-        let of: Vec<_> = tenants.iter().map(|tenant| (rule.id, tenant.id)).collect();
-        self.world.stores.rules.unfinished(&of).await
+        let of: Vec<_> = tenants.iter().map(|tenant| tenant.id).collect();
+        let waits = self.world.stores.rules.waits(rule.id, &of).await?;
+        let of: Vec<_> = of.into_iter().map(|tenant| (rule.id, tenant)).collect();
+        let running = self.world.stores.rules.unfinished(&of).await?;
+        let instance =
+            |(running, (_, tenant)): (_, &(_, _))| Instance { running, waits: waits.contains(tenant) };
+        Ok(running.into_iter().zip(&of).map(instance).collect())
     }
 
-    /// Each tenant has a previous instance of its own. None of them waits for it:
-    /// what `queue_one` would keep is left out, as with `skip`.
+    /// Each tenant has a previous instance of its own, and each may wait for its own.
     async fn for_one(
         &self,
         rule: &Rule,
         tenant: &Tenant,
         occasion: &Occasion,
-        running: &[JobId],
+        overlap: Overlap,
+        instance: &Instance,
     ) -> StoreResult<NewFiring> {
-        let overlap = cron(rule).map_or(Overlap::Allow, |cron| cron.overlap);
-        match overlap::decide(overlap, !running.is_empty(), false) {
-            Admission::Fire => {}
-            Admission::Replace => self.cancel_jobs(tenant.id, running, rule).await?,
-            Admission::Skip | Admission::Queue => {
-                let why = (FiringOutcome::Skipped, reason::PREVIOUS_RUNNING, None);
-                return Ok(self.plain(rule, tenant.id, occasion, why));
+        let refusal = match instance.admission(overlap) {
+            Admission::Fire => return Ok(self.judge(rule, tenant, occasion).await),
+            Admission::Replace => {
+                self.cancel_jobs(tenant.id, &instance.running, rule).await?;
+                return Ok(self.judge(rule, tenant, occasion).await);
             }
-        }
-        Ok(self.judge(rule, tenant, occasion).await)
+            Admission::Queue => (FiringOutcome::Blocked, reason::PREVIOUS_RUNNING, None),
+            Admission::Skip if instance.waits => (FiringOutcome::Skipped, reason::ALREADY_QUEUED, None),
+            Admission::Skip => (FiringOutcome::Skipped, reason::PREVIOUS_RUNNING, None),
+        };
+        Ok(self.plain(rule, tenant.id, occasion, refusal))
     }
 
     /// What the fan-out is for, as rules see it; `None` if nobody knows any more.
@@ -155,5 +177,20 @@ impl Automation {
             }
             occasion
         }))
+    }
+}
+
+/// What there is of a rule for one tenant.
+#[derive(Default)]
+struct Instance {
+    /// The jobs of the previous instance that have not ended.
+    running: Vec<JobId>,
+    /// Whether an occurrence waits for their end.
+    waits: bool,
+}
+
+impl Instance {
+    const fn admission(&self, overlap: Overlap) -> Admission {
+        overlap::decide(overlap, !self.running.is_empty(), self.waits)
     }
 }

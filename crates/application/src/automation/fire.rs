@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use taskflow_domain::rule::reason;
 use taskflow_domain::tenant::Tenant;
-use taskflow_domain::{FanOutId, Firing, FiringOutcome, JobState, Json, Rule, TenantId, change};
+use taskflow_domain::{FanOutId, Firing, FiringOutcome, JobState, Json, QueueName, Rule, TenantId, change};
 
 use super::Automation;
 use super::judge::Occasion;
+use crate::jobs::JobWish;
 use crate::meter;
 use crate::ports::{FanOut, Fire, Fired, StoreError, StoreResult, Topic};
+use crate::tally::Subject;
 
 /// The same without what the store refused.
 fn refused(mut fire: Fire) -> Fire {
@@ -32,11 +34,16 @@ impl Automation {
         let jobs: Vec<_> = fires.iter().flat_map(|fire| &fire.firings).flat_map(|new| &new.jobs).collect();
         let due = jobs.iter().any(|job| job.standing.state() == JobState::Pending);
         let later = jobs.iter().any(|job| job.standing.state() == JobState::Scheduled);
+        let made: BTreeMap<_, _> = jobs.iter().map(|job| (job.spec.id, Subject::of(&job.spec))).collect();
         let fan_outs = fires.iter().any(|fire| !fire.fan_outs.is_empty());
         let fired = self.fire(fires).await?;
         for firing in fired.iter().flat_map(firings) {
             meter::fired(firing);
         }
+        // What a known idempotency key brought back is not among those that were to be made.
+        let created = || fired.iter().flat_map(firings).flat_map(|firing| &firing.jobs);
+        let created = || created().filter_map(|job| made.get(job));
+        meter::created(&self.world.tally, created);
         let made = fired.iter().flat_map(firings).any(|firing| firing.outcome == FiringOutcome::Fired);
         if made && due {
             self.world.wakeups.nudge(Topic::Work);
@@ -78,6 +85,12 @@ impl Automation {
         Ok(tenants.into_iter().map(|tenant| (tenant.id, tenant)).collect())
     }
 
+    /// A queue that takes no new jobs and that one of these is meant for.
+    pub(super) fn draining(&self, wishes: &[JobWish]) -> Option<QueueName> {
+        let mut queues = wishes.iter().map(|wish| wish.queue.clone().unwrap_or_else(QueueName::fallback));
+        queues.find(|queue| self.world.drains.contains(queue))
+    }
+
     /// The fan-out of a rule for an occasion.
     pub(super) fn fan_out_of(&self, rule: &Rule, occasion: &Occasion, input: Option<Json>) -> FanOut {
         let id = FanOutId(self.world.ids.job(occasion.now).0);
@@ -107,9 +120,11 @@ impl Automation {
         let actor = taskflow_domain::Actor::from_stored(format!("rule:{}", rule.id));
         let found = self.world.stores.reader.get_many(tenant, jobs, now).await?;
         let cancel = |job| change::cancel(job, actor.clone(), Some("replaced by the next occurrence"), now);
-        let changes: Vec<_> = found.iter().filter_map(|job| cancel(job).ok().flatten()).collect();
+        let (jobs, changes): (Vec<_>, Vec<_>) =
+            found.iter().filter_map(|job| Some((job, cancel(job).ok().flatten()?))).unzip();
         if !changes.is_empty() {
-            self.world.stores.jobs.commit(&changes).await?;
+            let committed = self.world.stores.jobs.commit(&changes).await?;
+            meter::cancelled(&self.world.tally, &jobs, &changes, &committed);
             self.world.wakeups.nudge(Topic::Cancel);
         }
         Ok(())

@@ -168,6 +168,11 @@ impl Automation {
                 let detail = format!("would make {} jobs: {}", kinds.len(), kinds.join(", "));
                 self.plain(rule, tenant.id, occasion, (FiringOutcome::Shadow, "", Some(detail)))
             }
+            Ok(wishes) if let Some(queue) = self.draining(&wishes) => {
+                let detail = format!("the queue {queue} is drained and takes no new jobs");
+                let why = (FiringOutcome::Blocked, reason::DRAINING, Some(detail));
+                self.plain(rule, tenant.id, occasion, why)
+            }
             Ok(wishes) => {
                 let mut new = self.plain(rule, tenant.id, occasion, (FiringOutcome::Fired, "", None));
                 new.jobs = wishes.into_iter().map(|wish| self.new_job(&new.firing, wish, occasion)).collect();
@@ -296,9 +301,7 @@ impl Automation {
 
 /// Two jobs of one action with one key are the same job, whatever they carry.
 fn with_fingerprint(mut wish: JobWish, rule: &Rule, index: usize) -> JobWish {
-    let mut digest = Sha256::new();
-    digest.update(rule.id.0.as_bytes());
-    digest.update((index as u64).to_be_bytes());
+    let digest = Sha256::new().chain_update(rule.id.0.as_bytes()).chain_update((index as u64).to_be_bytes());
     wish.fingerprint = digest.finalize().into();
     wish
 }
@@ -343,7 +346,10 @@ fn wish(action: &Action, rendered: &Value, index: usize) -> Result<JobWish, Temp
     }
     wish.payload = Json::from(rendered.get("payload").unwrap_or(&Value::Null));
     wish.labels = labels(rendered.get("labels")).map_err(|key| {
-        fault("labels", format!("the label {key} must render to a text of at most 255 characters"))
+        fault(
+            "labels",
+            format!("the label {key} must render to a text of at most 255 characters without U+0000"),
+        )
     })?;
     wish.target = target(rendered).map_err(|message| fault("target", message))?;
     wish.retry_policy = action.retry_policy.unwrap_or_default();
@@ -383,7 +389,8 @@ fn labels(rendered: Option<&Value>) -> Result<Labels, String> {
             Value::Number(_) | Value::Bool(_) => value.to_string(),
             _ => return Err(key.clone()),
         };
-        if value.chars().count() > 255 {
+        // A label is looked up by its text, and PostgreSQL keeps none with U+0000.
+        if value.chars().count() > 255 || value.contains('\0') {
             return Err(key.clone());
         }
         labels.insert(key.clone(), value);

@@ -1,11 +1,13 @@
 //! Looking at rules and at what they came to.
 
-use taskflow_domain::{Firing, FiringId, Rule, RuleId, Scope, Timestamp};
+use std::collections::BTreeMap;
+
+use taskflow_domain::{EventId, Firing, FiringId, InboundEvent, Rule, RuleId, Scope, TenantSlug, Timestamp};
 
 use super::{Automation, AutomationError};
 use crate::caller::Caller;
 use crate::jobs::Listed;
-use crate::ports::{EventFilter, FiringCount, FiringPage, RulePage};
+use crate::ports::{EventFilter, FiringCount, FiringPage, RulePage, StoreError};
 
 /// What a rule came to, all in all.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,20 +46,51 @@ impl Automation {
             return Ok(Listed { items: Vec::new(), more: false });
         };
         let longer = RulePage { limit: page.limit + 1, ..page };
-        Ok(Listed::cut(self.world.stores.rules.list(tenant, longer).await?, page.limit))
+        let rules = self.world.stores.rules.list(tenant, longer).await?;
+        Ok(Listed::cut_at(rules, page.limit, |rule| {
+            let weigh = |action| serde_json::to_vec(action).map_or(0, |text| text.len());
+            rule.document.actions.iter().map(weigh).sum()
+        }))
     }
 
-    /// A rule's firings, newest first.
+    /// A rule's firings, newest first; only those for `of`, if it is given.
     pub async fn firings(
         &self,
         caller: &Caller,
         id: RuleId,
+        of: Option<&TenantSlug>,
         page: FiringPage,
     ) -> Result<Listed<Firing>, AutomationError> {
         let rule = self.steered(caller, id).await?;
-        let longer = FiringPage { limit: page.limit + 1, ..page };
+        let tenant = match of {
+            Some(slug) => match self.world.stores.tenants.get(slug).await? {
+                Some(tenant) => Some(tenant.id),
+                None => return Ok(Listed { items: Vec::new(), more: false }),
+            },
+            None => None,
+        };
+        let longer = FiringPage { limit: page.limit + 1, tenant, ..page };
         let firings = self.world.stores.rules.firings(rule.tenant, id, longer).await?;
         Ok(Listed::cut(firings, page.limit))
+    }
+
+    /// Firings with the names of the tenants that they were for.
+    pub async fn named(&self, firings: Vec<Firing>) -> Result<Vec<(Firing, TenantSlug)>, AutomationError> {
+        let mut of: Vec<_> = firings.iter().map(|firing| firing.tenant).collect();
+        of.sort_unstable();
+        of.dedup();
+        let tenants = self.world.stores.tenants.get_many(&of).await?;
+        let slugs: BTreeMap<_, _> = tenants.into_iter().map(|tenant| (tenant.id, tenant.slug)).collect();
+        let name = |firing: Firing| match slugs.get(&firing.tenant) {
+            Some(slug) => Ok((firing, slug.clone())),
+            None => Err(StoreError::Corrupt {
+                table: "firing",
+                column: "tenant_id",
+                id: firing.id.to_string(),
+                detail: "there is no such tenant".to_owned(),
+            }),
+        };
+        Ok(firings.into_iter().map(name).collect::<Result<_, _>>()?)
     }
 
     /// One firing for the caller's tenant.
@@ -80,14 +113,16 @@ impl Automation {
         caller: &Caller,
         id: RuleId,
         since: Option<Timestamp>,
+        before: Option<EventId>,
         limit: u32,
-    ) -> Result<Vec<taskflow_domain::InboundEvent>, AutomationError> {
+    ) -> Result<Listed<InboundEvent>, AutomationError> {
         let rule = self.get(caller, id).await?;
         let taskflow_domain::rule::Trigger::Webhook(webhook) = &rule.document.trigger else {
             return Err(AutomationError::WrongTrigger("webhook"));
         };
-        let source = Some(taskflow_domain::InboundEvent::webhook_source(&webhook.key));
-        let filter = EventFilter { source, rejected: true, since, ..EventFilter::default() };
-        Ok(self.world.stores.events.recent(rule.tenant, &filter, limit).await?)
+        let source = Some(InboundEvent::webhook_source(&webhook.key));
+        let filter = EventFilter { source, rejected: true, since, before, ..EventFilter::default() };
+        let found = self.world.stores.events.recent(rule.tenant, &filter, limit + 1).await?;
+        Ok(Listed::cut(found, limit))
     }
 }

@@ -23,6 +23,7 @@ mod tick;
 mod trace;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex};
 
 use taskflow_domain::{RuleId, TenantId};
@@ -64,6 +65,8 @@ pub struct Automation {
     chunk: u32,
     /// Rules made ready to be evaluated.
     kept: Arc<Mutex<Kept>>,
+    /// Until when nobody looks at what waits, in microseconds.
+    look_again: Arc<AtomicI64>,
     /// Refused deliveries of each rule in this minute.
     rejects: Arc<Mutex<BTreeMap<RuleId, (i64, u32)>>>,
 }
@@ -78,6 +81,7 @@ impl Automation {
             tools,
             chunk: fan_out::CHUNK,
             kept: Arc::default(),
+            look_again: Arc::default(),
             rejects: Arc::default(),
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use taskflow_domain::Timestamp;
 
 use super::Automation;
 use crate::maintain::Maintain;
@@ -16,7 +17,8 @@ const STEPS: u32 = 20;
 #[async_trait]
 pub trait PulseWorker: Send + Sync {
     /// Claims and runs due jobs of the engine's own worker, at most `jobs`,
-    /// claiming none after `budget`. Answers how many were run.
+    /// claiming none after `budget`. What runs then is handed back, unspent,
+    /// when as much time has passed again. Answers how many were begun.
     async fn run(&self, jobs: u32, budget: Duration) -> StoreResult<u32>;
 }
 
@@ -52,7 +54,8 @@ impl Pulse {
     }
 
     /// Fires what is due, dispatches what happened, and runs at most `jobs` due
-    /// jobs, for about as long as `budget`. Safe beside any number of runners.
+    /// jobs. Nothing is begun after `budget`, and all of it takes at most about
+    /// twice as long. Safe beside any number of runners.
     pub async fn run(&self, jobs: u32, budget: Duration) -> StoreResult<Pulsed> {
         let clock = &self.automation.world.clock;
         let budget_ms = i64::try_from(budget.as_millis()).unwrap_or(i64::MAX);
@@ -60,13 +63,7 @@ impl Pulse {
         let mut pulsed = Pulsed::default();
         self.maintain.reap().await?;
         for _ in 0..STEPS {
-            let (tick, dispatch) = (self.automation.tick().await?, self.automation.dispatch().await?);
-            let (fan_out, promote) = (self.automation.fan_out().await?, self.maintain.promote().await?);
-            pulsed.rules += tick.jobs;
-            pulsed.events += dispatch.jobs;
-            pulsed.fan_out += fan_out.jobs;
-            pulsed.promoted += promote.jobs;
-            pulsed.more = tick.more || dispatch.more || fan_out.more || promote.more;
+            pulsed.more = self.round(&mut pulsed, end).await?;
             if !pulsed.more || clock.now() >= end {
                 break;
             }
@@ -79,5 +76,24 @@ impl Pulse {
             pulsed.events += self.automation.dispatch().await?.jobs;
         }
         Ok(pulsed)
+    }
+
+    /// One step of each kind, as far as the time goes. Answers whether there is more to do.
+    async fn round(&self, pulsed: &mut Pulsed, end: Timestamp) -> StoreResult<bool> {
+        let over = || self.automation.world.clock.now() >= end;
+        let tick = self.automation.tick().await?;
+        pulsed.rules += tick.jobs;
+        if over() {
+            return Ok(true);
+        }
+        let dispatch = self.automation.dispatch().await?;
+        pulsed.events += dispatch.jobs;
+        if over() {
+            return Ok(true);
+        }
+        let (fan_out, promote) = (self.automation.fan_out().await?, self.maintain.promote().await?);
+        pulsed.fan_out += fan_out.jobs;
+        pulsed.promoted += promote.jobs;
+        Ok(tick.more || dispatch.more || fan_out.more || promote.more)
     }
 }

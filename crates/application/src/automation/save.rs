@@ -119,7 +119,7 @@ impl Automation {
         let old = self.steered(caller, id).await?;
         let now = self.world.clock.now();
         let note = note(caller, now, "rule.delete", Some(&old), None);
-        let there = self.world.stores.rules.delete_noted(tenant, id, now, Some(note)).await?;
+        let there = self.world.stores.rules.delete(tenant, id, now, Some(note)).await?;
         if there { Ok(()) } else { Err(AutomationError::NotFound) }
     }
 
@@ -170,7 +170,7 @@ impl Automation {
         secrets: Option<&[SealedSecret]>,
         note: AuditNote,
     ) -> Result<RulePut, AutomationError> {
-        let put = self.world.stores.rules.put_noted(rule, secrets, &caller.actor, Some(note)).await?;
+        let put = self.world.stores.rules.put(rule, secrets, &caller.actor, Some(note)).await?;
         self.world.wakeups.nudge(Topic::Schedule);
         Ok(put)
     }

@@ -1,9 +1,12 @@
 //! The clock: firing what is due.
 //!
-//! No process leads. Each reads by an index which rules are due, decides what
-//! that means, and commits with a compare-and-set of the rule's cursor: of
-//! several processes that decide the same, one commits. They begin at different
-//! places of the list, so that they seldom do the same work.
+//! No process leads. Each reads by an index some of the rules that are due,
+//! decides what that means, and commits with a compare-and-set of the rules'
+//! cursors: of several processes that decide the same, one commits. Each reads at
+//! a place of its own, and again after each commit, so that they share the work
+//! and seldom do it twice.
+
+use std::sync::atomic::Ordering;
 
 use serde_json::json;
 use taskflow_domain::rule::{Cause, CronTrigger, Trigger, TriggerKind, reason};
@@ -17,16 +20,17 @@ use super::Automation;
 use super::judge::Occasion;
 use crate::maintain::Step;
 use crate::meter;
-use crate::ports::{Fire, FireClaim, Fired, Queued, StoreResult};
+use crate::ports::{Fire, FireClaim, Fired, Queued, StoreResult, Waits};
 
-/// Rules that are read at once.
-const READ: u32 = 512;
-/// Rules of one commit.
-const COMMIT: usize = 64;
-/// Occurrences that wait for a previous instance and are looked at in one step.
+/// Rules of one commit. What one commit costs besides is spread over them, and
+/// what is behind them has to wait for it.
+const COMMIT: u32 = 200;
+/// Occurrences that waited for a previous instance and are fired in one step.
 const WAITING: u32 = 100;
-/// How often these are looked at, in milliseconds.
+/// How often it is looked whether they still have to, in milliseconds.
 const LOOK_AGAIN_MS: i64 = 500;
+/// A look at what waits takes one part of so many of the time at most.
+const LOOK_SHARE: i64 = 20;
 /// When everything that was due was just being fired by others.
 const BUSY_MS: i64 = 20;
 
@@ -34,15 +38,8 @@ impl Automation {
     /// Fires what is due by the clock.
     pub async fn tick(&self) -> StoreResult<Step> {
         let now = self.world.clock.now();
-        let due = self.world.stores.rules.due(now, READ).await?;
-        let mut done = 0;
-        if !due.rules.is_empty() {
-            let chunks: Vec<_> = due.rules.chunks(COMMIT).collect();
-            let first = (self.world.jitter.random() * chunks.len() as f64) as usize;
-            for nth in 0..chunks.len() {
-                done += self.fire_due(chunks[(first + nth) % chunks.len()], now).await?;
-            }
-        }
+        let due = self.world.stores.rules.due(now, COMMIT, self.world.jitter.random()).await?;
+        let done = if due.rules.is_empty() { 0 } else { self.fire_due(&due.rules, now).await? };
         let released = self.release(now).await?;
         let mut next = [due.next, released].into_iter().flatten().min();
         if done == 0 && !due.rules.is_empty() {
@@ -204,28 +201,34 @@ impl Automation {
 
     /// Fires occurrences whose previous instance has ended. Answers when to look again.
     async fn release(&self, now: Timestamp) -> StoreResult<Option<Timestamp>> {
+        let again = self.look_again.load(Ordering::Relaxed);
+        if now.micros() < again {
+            return Ok(Some(Timestamp::from_micros(again)));
+        }
+        let began = self.world.clock.now();
         let waiting = self.world.stores.rules.waiting(WAITING).await?;
-        if waiting.is_empty() {
+        if !waiting.any {
             return Ok(None);
         }
-        let of: Vec<_> = waiting.iter().map(|rule| (rule.id, rule.tenant)).collect();
-        let running = self.world.stores.rules.unfinished(&of).await?;
-        let tenants = self.tenants_of(&waiting).await?;
+        let took_us = self.world.clock.now().micros_since(began).max(0);
+        self.look_again.store(now.micros() + LOOK_SHARE * took_us, Ordering::Relaxed);
+        let mut of: Vec<_> =
+            waiting.ready.iter().map(|waits| waits.of.unwrap_or(waits.rule.tenant)).collect();
+        of.sort_unstable();
+        of.dedup();
+        let tenants = self.world.stores.tenants.get_many(&of).await?;
         let mut fires = Vec::new();
-        for (rule, running) in waiting.iter().zip(running) {
-            let (Some(at), Some(tenant), true) =
-                (rule.queued_at, tenants.get(&rule.tenant), running.is_empty())
-            else {
-                continue;
-            };
-            let mut occasion = self.at(rule, at, now);
+        for Waits { rule, of, at } in &waiting.ready {
+            let whose = of.unwrap_or(rule.tenant);
+            let Some(tenant) = tenants.iter().find(|tenant| tenant.id == whose) else { continue };
+            let mut occasion = self.at(rule, *at, now);
             occasion.key = Some(format!("queued:{}", at.micros()));
-            let claim = FireClaim::Waiting { tenant: rule.tenant, rule: rule.id, at };
+            let claim = FireClaim::Waiting { tenant: rule.tenant, rule: rule.id, of: *of, at: *at };
             let firings = vec![self.judge(rule, tenant, &occasion).await];
             fires.push(Fire { claim, firings, fan_outs: Vec::new() });
         }
         self.commit(fires).await?;
-        Ok(Some(now.plus_millis(LOOK_AGAIN_MS)))
+        Ok(Some(now.plus_millis(LOOK_AGAIN_MS.max(LOOK_SHARE * took_us / 1_000))))
     }
 }
 

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Jobs, JobsError};
 use crate::caller::Caller;
+use crate::meter;
 use crate::ports::{AuditNote, Committed, JobFilter, Page};
 
 /// Jobs of one transaction: few enough that nobody waits for it.
@@ -67,7 +68,7 @@ impl BulkAction {
         let actor = caller.actor.clone();
         match self {
             // A job that has moved on since it was found is not meant any more.
-            Self::Cancel => change::cancel(job, actor, None, now).ok().flatten(),
+            Self::Cancel => change::cancel(job, actor, caller.reason.as_deref(), now).ok().flatten(),
             Self::Retry => change::redrive(job, actor, now).ok(),
         }
     }
@@ -80,11 +81,14 @@ pub struct BulkOutcome {
     pub matched: u64,
     /// Jobs that were changed.
     pub changed: u64,
+    /// Whether it ended early because the tenant's backlog was full.
+    pub backlog_full: bool,
 }
 
 impl Jobs {
     /// Does `action` to every job that meets the filter, newest first, in many
-    /// small transactions. With `dry_run` the jobs are only counted.
+    /// small transactions. With `dry_run` the jobs are only counted. Where jobs
+    /// would wait again, it ends when the tenant's backlog is full.
     pub async fn bulk(
         &self,
         caller: &Caller,
@@ -107,17 +111,47 @@ impl Jobs {
             let now = self.world.clock.now();
             let jobs = reader.list(tenant, &filter, page, now).await?;
             let Some(last) = jobs.last() else {
-                let after = json!({ "matched": outcome.matched, "changed": outcome.changed });
-                self.tell(caller, &format!("{}.done", action.as_str()), after).await?;
+                self.tell_end(caller, action, outcome).await?;
                 return Ok(outcome);
             };
             page.before = Some(last.spec.id);
             outcome.matched += jobs.len() as u64;
-            let changes: Vec<_> = jobs.iter().filter_map(|job| action.decide(job, caller, now)).collect();
+            let (mut met, mut changes): (Vec<_>, Vec<_>) =
+                jobs.iter().filter_map(|job| Some((job, action.decide(job, caller, now)?))).unzip();
+            let mut limit = None;
+            if action == BulkAction::Retry
+                && let Some(room) = self.room(caller, tenant).await?
+                && changes.len() > room.left as usize
+            {
+                changes.truncate(room.left as usize);
+                met.truncate(room.left as usize);
+                limit = Some(room.limit);
+            }
             let committed = self.world.stores.jobs.commit(&changes).await?;
+            meter::cancelled(&self.world.tally, &met, &changes, &committed);
             outcome.changed += committed.iter().filter(|result| **result == Committed::Done).count() as u64;
             self.announce_changes(&changes);
+            if let Some(limit) = limit {
+                outcome.backlog_full = true;
+                self.tell_end(caller, action, outcome).await?;
+                return if outcome.changed > 0 {
+                    Ok(outcome)
+                } else {
+                    Err(self.no_room(caller, limit).await?)
+                };
+            }
         }
+    }
+
+    async fn tell_end(
+        &self,
+        caller: &Caller,
+        action: BulkAction,
+        outcome: BulkOutcome,
+    ) -> Result<(), JobsError> {
+        let BulkOutcome { matched, changed, backlog_full, .. } = outcome;
+        let after = json!({ "matched": matched, "changed": changed, "backlog_full": backlog_full });
+        self.tell(caller, &format!("{}.done", action.as_str()), after).await
     }
 
     /// Each job's history tells of it too, with the actor.

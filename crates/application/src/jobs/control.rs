@@ -4,8 +4,10 @@ use serde_json::{Value, json};
 use taskflow_domain::change::{self, Edit};
 use taskflow_domain::{Decision, Job, JobChange, JobId, JobState, Refusal, Standing, Timestamp};
 
+use super::submit::Room;
 use super::{Jobs, JobsError};
 use crate::caller::Caller;
+use crate::meter;
 use crate::ports::{AuditNote, Committed, Topic};
 
 /// How often a change is tried again when the job moved on in the meantime.
@@ -19,8 +21,16 @@ impl Jobs {
             .await
     }
 
-    /// Sends an ended job through again.
+    /// Sends an ended job through again, if the tenant may have one more waiting.
     pub async fn retry(&self, caller: &Caller, id: JobId) -> Result<Job, JobsError> {
+        let tenant = self.tenant(caller).await?;
+        if let Some(Room { left: 0, limit }) = self.room(caller, tenant).await? {
+            // What is not possible at all is told first.
+            let now = self.world.clock.now();
+            let job = self.world.stores.reader.get(tenant, id, now).await?.ok_or(JobsError::NotFound)?;
+            change::redrive(&job, caller.actor.clone(), now)?;
+            return Err(self.no_room(caller, limit).await?);
+        }
         self.act(caller, "job.retry", id, |job, now| {
             change::redrive(job, caller.actor.clone(), now).map(Some)
         })
@@ -65,7 +75,9 @@ impl Jobs {
             let Some(change) = decide(&job, now)? else { return Ok(job) };
             let told = (Some(told(&job, None)), Some(told(&job, Some(&change))));
             let note = AuditNote::of(caller, now, Some(&caller.slug), action, format!("job:{id}"), told);
-            if self.world.stores.jobs.commit_noted(&change, note).await? == Committed::Done {
+            let committed = self.world.stores.jobs.commit_noted(&change, note).await?;
+            meter::cancelled(&self.world.tally, &[&job], std::slice::from_ref(&change), &[committed]);
+            if committed == Committed::Done {
                 self.announce_changes(std::slice::from_ref(&change));
                 return reader.get(tenant, id, now).await?.ok_or(JobsError::NotFound);
             }

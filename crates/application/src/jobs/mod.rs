@@ -21,6 +21,7 @@ use coalesce::Coalescer;
 pub use bulk::{BulkAction, BulkOutcome};
 pub use error::JobsError;
 pub use look::Listed;
+pub(crate) use look::{weigh_attempt, weigh_job};
 pub use submit::Submitted;
 pub use wish::JobWish;
 

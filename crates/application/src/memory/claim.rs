@@ -35,7 +35,7 @@ impl State {
 
     /// A worker that was never heard of becomes known by what it is given.
     fn meet(&mut self, request: &ClaimRequest) {
-        self.workers.entry(request.worker.clone()).or_insert_with(|| Worker {
+        self.workers.entry((request.worker.clone(), request.tenant)).or_insert_with(|| Worker {
             name: request.worker.clone(),
             tenant: request.tenant,
             queues: request.queues.clone(),
@@ -162,7 +162,9 @@ impl State {
         let slug = self.tenants.get(&key.0)?.slug.clone();
         let expires_at = request
             .lease_until
-            .or_else(|| self.workers.get(&request.worker).map(|worker| worker.lease_until))
+            .or_else(|| {
+                self.workers.get(&(request.worker.clone(), request.tenant)).map(|worker| worker.lease_until)
+            })
             .unwrap_or(request.now);
         let mut job = self.lift(key)?;
         let due = match &job.place {
@@ -176,6 +178,7 @@ impl State {
         job.since = request.now.max(due);
         job.place = Place::Running(Running {
             worker: request.worker.clone(),
+            serves: request.tenant,
             token: LeaseToken::new(job.counters.attempt, request.nonce),
             started_at: request.now.max(due),
             started_seq: job.seq,

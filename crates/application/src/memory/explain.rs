@@ -75,7 +75,7 @@ impl State {
     fn serving(&self, key: &LaneKey, now: Timestamp) -> Serving {
         let mut serving = Serving::default();
         for worker in self.workers.values().filter(|worker| serves(worker, key, now)) {
-            let runs = |job: &&JobRow| job.running().is_some_and(|running| running.worker == worker.name);
+            let runs = |job: &&JobRow| job.running().is_some_and(|running| running.is_of(worker));
             let busy = self.running.iter().filter_map(|key| self.jobs.get(key)).filter(runs).count();
             serving.workers += 1;
             serving.slots = serving.slots.saturating_add(worker.slots);

@@ -90,7 +90,13 @@ impl State {
                 }
                 true
             }
-            FireClaim::Waiting { tenant, rule, at } => {
+            FireClaim::Waiting { tenant, rule, of: Some(of), at } => {
+                let on =
+                    self.rules.get(rule).is_some_and(|row| row.rule.tenant == *tenant && row.rule.enabled);
+                let waits = self.rule_waits.get(&(*rule, *of)) == Some(at);
+                on && waits && self.rule_waits.remove(&(*rule, *of)).is_some()
+            }
+            FireClaim::Waiting { tenant, rule, of: None, at } => {
                 let holds =
                     |rule: &Rule| rule.tenant == *tenant && rule.enabled && rule.queued_at == Some(*at);
                 let Some(row) = self.rules.get_mut(rule).filter(|row| holds(&row.rule)) else { return false };
@@ -105,7 +111,13 @@ impl State {
                 self.events.insert(event.id, (**event).clone());
                 true
             }
-            FireClaim::FanOut { id, before, after } => self.advance(*id, before.as_ref(), after.as_ref()),
+            FireClaim::FanOut { id, before, after, waits } => {
+                let held = self.advance(*id, before.as_ref(), after.as_ref());
+                for wait in waits.iter().filter(|_| held) {
+                    self.rule_waits.entry((wait.rule, wait.tenant)).or_insert(wait.at);
+                }
+                held
+            }
             FireClaim::Free => true,
         }
     }

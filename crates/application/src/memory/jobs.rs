@@ -6,7 +6,7 @@ use taskflow_domain::{JobChange, JobId, JobState, Lease, LeaseToken, Progress, T
 use super::MemoryStore;
 use crate::ports::{
     AuditNote, Claim, ClaimRequest, Committed, Discrepancies, Extended, Inserted, JobStore, NewJob, Promoted,
-    StoreResult,
+    Proof, StoreResult,
 };
 
 #[async_trait]
@@ -73,5 +73,9 @@ impl JobStore for MemoryStore {
     /// Counters and flags do not exist here, so they cannot differ.
     async fn sweep(&self, _now: Timestamp) -> StoreResult<Discrepancies> {
         Ok(Discrepancies::default())
+    }
+
+    async fn proof(&self, now: Timestamp) -> StoreResult<Proof> {
+        Ok(self.state().proof(now))
     }
 }

@@ -8,7 +8,7 @@ use crate::ports::{AuditNote, KeyPage, KeyStore, KnownKey, StoreError, StoreResu
 
 #[async_trait]
 impl KeyStore for MemoryStore {
-    async fn create_noted(
+    async fn create(
         &self,
         key: &KnownKey,
         instead_of: Option<(KeyId, Timestamp)>,
@@ -44,7 +44,7 @@ impl KeyStore for MemoryStore {
         Ok(meant.take(page.limit as usize).cloned().collect())
     }
 
-    async fn revoke_noted(&self, id: KeyId, now: Timestamp, note: Option<AuditNote>) -> StoreResult<()> {
+    async fn revoke(&self, id: KeyId, now: Timestamp, note: Option<AuditNote>) -> StoreResult<()> {
         let mut state = self.state();
         if let Some(known) = state.api_keys.get_mut(&id) {
             known.key.revoked_at.get_or_insert(now);

@@ -16,12 +16,13 @@ impl State {
         until: Timestamp,
     ) -> Vec<Extended> {
         let mut extend = |(tenant, job, token): &(TenantId, JobId, LeaseToken)| {
-            let job = self.jobs.get_mut(&(*tenant, *job));
-            let Some(running) = job.and_then(|job| held(job, *token)) else { return Extended::Lost };
+            let Some(job) = self.jobs.get_mut(&(*tenant, *job)) else { return Extended::Lost };
+            let Some(lease) = job.lease() else { return Extended::Lost };
+            let Some(running) = held(job, *token) else { return Extended::Lost };
             if running.lease_until.is_some() {
-                running.lease_until = Some(until);
+                running.lease_until = Some(until.min(lease.limit()));
             }
-            Extended::Held { cancel: running.cancel.is_some() }
+            Extended::Held { cancel: running.cancel.is_some(), timeout_at: lease.timeout_at() }
         };
         leases.iter().map(&mut extend).collect()
     }
@@ -49,7 +50,7 @@ impl State {
     }
 
     pub(super) fn lease_end(&self, running: &Running) -> Timestamp {
-        let of_worker = || self.workers.get(&running.worker).map(|worker| worker.lease_until);
+        let of_worker = || self.workers.get(&running.holder()).map(|worker| worker.lease_until);
         running.lease_until.or_else(of_worker).unwrap_or(Timestamp::MIN)
     }
 }

@@ -18,6 +18,7 @@ mod insert;
 mod jobs;
 mod keys;
 mod leases;
+mod proof;
 mod queues;
 mod reader;
 mod rules;
@@ -73,7 +74,7 @@ impl MemoryStore {
         let state = self.state();
         let fan_outs = state.fan_outs.values().filter(|row| !row.done).count();
         let waiting = state.rules.values().filter(|row| row.rule.queued_at.is_some()).count();
-        state.outbox.len() + fan_outs + waiting
+        state.outbox.len() + fan_outs + waiting + state.rule_waits.len()
     }
 
     /// The state, also after a panic elsewhere: each method leaves it whole,

@@ -58,7 +58,7 @@ impl QueueStore for MemoryStore {
         Ok(state.queues.keys().filter_map(|name| state.queue(name)).collect())
     }
 
-    async fn put_noted(
+    async fn put(
         &self,
         name: &QueueName,
         settings: &QueueSettings,

@@ -1,6 +1,6 @@
 //! The port of automation rules, on the state.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use taskflow_domain::rule::Trigger;
@@ -13,7 +13,7 @@ use super::MemoryStore;
 use super::state::{Place, State};
 use crate::ports::{
     AuditNote, DueRules, FanOut, Fire, Fired, FiringCount, FiringPage, RulePage, RulePut, RuleStore,
-    SealedSecret, StoreResult,
+    SealedSecret, StoreResult, Waiting, Waits, due_offset,
 };
 
 /// A rule with what belongs to it.
@@ -53,6 +53,11 @@ impl State {
         {
             return RulePut::KeyTaken;
         }
+        let same_trigger = old.is_some_and(|old| old.rule.document.trigger == rule.document.trigger);
+        if !(rule.enabled && same_trigger) {
+            self.rule_waits.retain(|(of, _), _| *of != rule.id);
+        }
+        let old = self.rules.get(&rule.id);
         let mut row = match old {
             Some(old) => {
                 let mut row = old.clone();
@@ -71,15 +76,32 @@ impl State {
         RulePut::Done
     }
 
-    fn due_rules(&self, now: Timestamp, limit: u32) -> DueRules {
+    fn due_rules(&self, now: Timestamp, limit: u32, place: f64) -> DueRules {
         let mut on: Vec<_> =
             self.rules_on().filter_map(|rule| Some((rule.next_at?, rule.id, rule))).collect();
         on.sort_by_key(|(at, id, _)| (*at, *id));
-        let due = on.iter().take_while(|(at, ..)| *at <= now).take(limit as usize).count();
+        let due = on.iter().take_while(|(at, ..)| *at <= now).count();
+        let offset = due_offset(u32::try_from(due).unwrap_or(u32::MAX), limit, place) as usize;
+        let taken = (due - offset).min(limit as usize);
         DueRules {
-            next: on.get(due).map(|(at, ..)| *at),
-            rules: on[..due].iter().map(|(.., rule)| (*rule).clone()).collect(),
+            next: on.get(taken).map(|(at, ..)| *at),
+            rules: on[offset..offset + taken].iter().map(|(.., rule)| (*rule).clone()).collect(),
         }
+    }
+
+    fn waiting(&self, limit: u32) -> Waiting {
+        let own = self.rules_on().filter_map(|rule| Some((rule.queued_at?, rule, rule.tenant, None)));
+        let of_many = self.rule_waits.iter().filter_map(|((rule, of), at)| {
+            let rule = &self.rules.get(rule)?.rule;
+            rule.enabled.then_some((*at, rule, *of, Some(*of)))
+        });
+        let mut all: Vec<_> = own.chain(of_many).collect();
+        all.sort_by_key(|(at, rule, tenant, _)| (*at, rule.id, *tenant));
+        let any = !all.is_empty();
+        let ready =
+            all.into_iter().filter(|(_, rule, tenant, _)| self.unfinished(rule.id, *tenant).is_empty());
+        let waits = |(at, rule, _, of): (_, &Rule, _, _)| Waits { rule: rule.clone(), of, at };
+        Waiting { ready: ready.take(limit as usize).map(waits).collect(), any }
     }
 
     /// The latest FIRED firing of a rule for a tenant.
@@ -127,7 +149,7 @@ fn webhook_key(rule: &Rule) -> Option<&str> {
 
 #[async_trait]
 impl RuleStore for MemoryStore {
-    async fn put_noted(
+    async fn put(
         &self,
         rule: &Rule,
         secrets: Option<&[SealedSecret]>,
@@ -155,7 +177,7 @@ impl RuleStore for MemoryStore {
         Ok(later.take(page.limit as usize).cloned().collect())
     }
 
-    async fn delete_noted(
+    async fn delete(
         &self,
         tenant: TenantId,
         rule: RuleId,
@@ -168,6 +190,7 @@ impl RuleStore for MemoryStore {
         }
         state.tell_audit(note.as_slice());
         state.gone_rules.insert(rule);
+        state.rule_waits.retain(|(of, _), _| *of != rule);
         Ok(state.rules.remove(&rule).is_some())
     }
 
@@ -185,16 +208,17 @@ impl RuleStore for MemoryStore {
         Ok(secrets)
     }
 
-    async fn due(&self, now: Timestamp, limit: u32) -> StoreResult<DueRules> {
-        Ok(self.state().due_rules(now, limit))
+    async fn due(&self, now: Timestamp, limit: u32, place: f64) -> StoreResult<DueRules> {
+        Ok(self.state().due_rules(now, limit, place))
     }
 
-    async fn waiting(&self, limit: u32) -> StoreResult<Vec<Rule>> {
+    async fn waiting(&self, limit: u32) -> StoreResult<Waiting> {
+        Ok(self.state().waiting(limit))
+    }
+
+    async fn waits(&self, rule: RuleId, of: &[TenantId]) -> StoreResult<Vec<TenantId>> {
         let state = self.state();
-        let mut waiting: Vec<_> = state.rules_on().filter(|rule| rule.queued_at.is_some()).cloned().collect();
-        waiting.sort_by_key(|rule| (rule.queued_at, rule.id));
-        waiting.truncate(limit as usize);
-        Ok(waiting)
+        Ok(of.iter().copied().filter(|tenant| state.rule_waits.contains_key(&(rule, *tenant))).collect())
     }
 
     async fn listening(&self, tenant: TenantId) -> StoreResult<Vec<Rule>> {
@@ -216,7 +240,18 @@ impl RuleStore for MemoryStore {
 
     async fn fan_outs(&self, now: Timestamp, until: Timestamp, limit: u32) -> StoreResult<Vec<FanOut>> {
         let mut state = self.state();
-        let free = state.fan_outs.values_mut().filter(|row| !row.done && row.held_until <= now);
+        let mut first = BTreeMap::new();
+        for row in state.fan_outs.values().filter(|row| !row.done && row.fan_out.cause.scheduled_at.is_some())
+        {
+            first.entry(row.fan_out.rule).or_insert(row.fan_out.id);
+        }
+        let in_turn = |fan_out: &FanOut| {
+            fan_out.cause.scheduled_at.is_none() || first.get(&fan_out.rule) == Some(&fan_out.id)
+        };
+        let free = state
+            .fan_outs
+            .values_mut()
+            .filter(|row| !row.done && row.held_until <= now && in_turn(&row.fan_out));
         Ok(free
             .take(limit as usize)
             .map(|row| {
@@ -233,6 +268,7 @@ impl RuleStore for MemoryStore {
                 && firing.rule == rule
                 && page.before.is_none_or(|before| firing.id < before)
                 && page.outcome.is_none_or(|outcome| firing.outcome == outcome)
+                && page.tenant.is_none_or(|tenant| firing.tenant == tenant)
         });
         Ok(own.take(page.limit as usize).cloned().collect())
     }

@@ -26,7 +26,7 @@ pub(super) struct State {
     pub(super) lanes: BTreeMap<LaneKey, LaneRow>,
     pub(super) keys: BTreeMap<(TenantId, String), KeyRow>,
     pub(super) costs: BTreeMap<(TenantId, Kind), i64>,
-    pub(super) workers: BTreeMap<WorkerName, Worker>,
+    pub(super) workers: BTreeMap<WorkerKey, Worker>,
     pub(super) api_keys: BTreeMap<KeyId, KnownKey>,
     pub(super) audit: Vec<AuditEntry>,
     /// Where the next claim over several queues begins.
@@ -38,6 +38,8 @@ pub(super) struct State {
     /// How often a rule came to what, and why; an empty text is no reason.
     pub(super) firing_counts: BTreeMap<(RuleId, FiringOutcome, String), u64>,
     pub(super) fan_outs: BTreeMap<FanOutId, FanOutRow>,
+    /// Occurrences of rules that act for many, by rule and tenant.
+    pub(super) rule_waits: BTreeMap<(RuleId, TenantId), Timestamp>,
     pub(super) events: BTreeMap<EventId, InboundEvent>,
     /// What is to be dispatched, and until when it is kept from others.
     pub(super) outbox: BTreeMap<i64, (Pending, Timestamp)>,
@@ -66,6 +68,7 @@ impl Default for State {
             firings: BTreeMap::new(),
             firing_counts: BTreeMap::new(),
             fan_outs: BTreeMap::new(),
+            rule_waits: BTreeMap::new(),
             events: BTreeMap::new(),
             outbox: BTreeMap::new(),
             happenings: 0,
@@ -139,10 +142,15 @@ pub(super) enum Place {
     Running(Running),
 }
 
+/// Which worker: names are each tenant's own.
+pub(super) type WorkerKey = (WorkerName, Option<TenantId>);
+
 /// An attempt without an end.
 #[derive(Clone, Debug)]
 pub(super) struct Running {
     pub(super) worker: WorkerName,
+    /// The tenant that the worker serves; `None` for one of the engine's own.
+    pub(super) serves: Option<TenantId>,
     pub(super) token: LeaseToken,
     pub(super) started_at: Timestamp,
     pub(super) started_seq: u32,
@@ -231,12 +239,16 @@ impl JobRow {
             started_at: running.started_at,
             charged_us: running.charged_us,
             cancel: running.cancel.clone(),
+            timeout_ms: self.spec.timeout_ms,
+            until: running.lease_until,
         })
     }
 
     /// As it is shown at `now`.
     pub(super) fn show(&self, slug: &TenantSlug, now: Timestamp) -> Job {
         let told_at = self.progress.as_ref().map_or(self.since, |(_, at)| *at);
+        let last_end = self.attempts.last().and_then(|numbered| numbered.attempt.end.as_ref());
+        let noted_at = self.recorded.last().map_or(self.since, |event| event.at);
         Job {
             spec: self.spec.clone(),
             slug: slug.clone(),
@@ -245,7 +257,8 @@ impl JobRow {
             seq: self.seq,
             last_attempt: self.all_attempts().pop().map(|numbered| numbered.attempt),
             progress: self.progress.as_ref().map(|(progress, _)| progress.clone()).unwrap_or_default(),
-            updated_at: self.since.max(told_at),
+            last_error: last_end.and_then(|end| end.error.clone()),
+            updated_at: self.since.max(told_at).max(noted_at),
         }
     }
 }

@@ -32,7 +32,7 @@ impl TenantStore for MemoryStore {
         Ok(ids.take(limit as usize).filter_map(|id| state.tenants.get(id)).cloned().collect())
     }
 
-    async fn put_noted(
+    async fn put(
         &self,
         slug: &TenantSlug,
         settings: &TenantSettings,

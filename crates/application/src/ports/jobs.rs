@@ -6,7 +6,7 @@ use taskflow_domain::{
     Timestamp, WorkerName,
 };
 
-use super::{AuditNote, StoreResult};
+use super::{AuditNote, Proof, StoreResult};
 
 /// A job to be inserted.
 #[derive(Clone, Debug)]
@@ -56,7 +56,8 @@ pub struct ClaimRequest {
     /// How many at most.
     pub max: u32,
     /// When each lease ends unless it is extended. `None` binds the leases to
-    /// the lease of the worker itself (see [`super::WorkerStore::beat`]).
+    /// the lease of the worker itself (see [`super::WorkerStore::beat`]), which is
+    /// for workers that serve all tenants.
     pub lease_until: Option<Timestamp>,
     /// Now.
     pub now: Timestamp,
@@ -85,10 +86,12 @@ pub enum Committed {
 /// Whether a lease was extended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extended {
-    /// It was; and whether the worker should stop the job.
+    /// It was; and what tells whether the worker should stop the job.
     Held {
         /// Somebody asked for the job's end.
         cancel: bool,
+        /// When the attempt has taken too long: [`Lease::timeout_at`].
+        timeout_at: Timestamp,
     },
     /// The token is not, or no longer, that of the job's lease.
     Lost,
@@ -156,7 +159,8 @@ pub trait JobStore: Send + Sync {
     /// The leases of jobs that run, for those of the given jobs that do.
     async fn leases(&self, jobs: &[(TenantId, JobId)]) -> StoreResult<Vec<Option<Lease>>>;
 
-    /// Extends leases that were claimed with a `lease_until` of their own.
+    /// Extends leases that were claimed with a `lease_until` of their own, none of
+    /// them beyond its [`Lease::limit`].
     async fn extend(
         &self,
         leases: &[(TenantId, JobId, LeaseToken)],
@@ -194,4 +198,9 @@ pub trait JobStore: Send + Sync {
     /// Compares counters and flags with the running and due jobs, which are the
     /// truth, and mends what differs.
     async fn sweep(&self, now: Timestamp) -> StoreResult<Discrepancies>;
+
+    /// Compares everything that is kept beside the jobs with the jobs, in one
+    /// snapshot, and mends nothing. It reads every job that is kept: the longer the
+    /// history, the longer it takes.
+    async fn proof(&self, now: Timestamp) -> StoreResult<Proof>;
 }

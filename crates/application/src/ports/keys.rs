@@ -29,14 +29,10 @@ pub struct KeyPage {
 /// API keys. They are kept after their end, because the audit names them.
 #[async_trait]
 pub trait KeyStore: Send + Sync {
-    /// Keeps a new key.
-    async fn create(&self, key: &KnownKey) -> StoreResult<()> {
-        self.create_noted(key, None, None).await
-    }
-
-    /// The same, and has another key end by itself at a time, or earlier if it
-    /// already does, with a note of it in the audit: all of it or nothing.
-    async fn create_noted(
+    /// Keeps a new key, which may stand `instead_of` another one: that one ends by
+    /// itself at the given time, or earlier if it already does. With the note of it
+    /// in the audit it is all or nothing.
+    async fn create(
         &self,
         key: &KnownKey,
         instead_of: Option<(KeyId, Timestamp)>,
@@ -50,13 +46,9 @@ pub trait KeyStore: Send + Sync {
     /// Keys in falling order of their ids.
     async fn list(&self, page: KeyPage) -> StoreResult<Vec<ApiKey>>;
 
-    /// Ends a key at `now`. One that was ended keeps its end.
-    async fn revoke(&self, id: KeyId, now: Timestamp) -> StoreResult<()> {
-        self.revoke_noted(id, now, None).await
-    }
-
-    /// The same, with a note of it in the audit: both or neither.
-    async fn revoke_noted(&self, id: KeyId, now: Timestamp, note: Option<AuditNote>) -> StoreResult<()>;
+    /// Ends a key at `now`, with a note of it in the audit. One that was ended keeps
+    /// its end.
+    async fn revoke(&self, id: KeyId, now: Timestamp, note: Option<AuditNote>) -> StoreResult<()>;
 
     /// Notes when keys were used. An earlier time than the one that is known
     /// changes nothing.

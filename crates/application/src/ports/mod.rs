@@ -8,8 +8,10 @@ mod audit;
 mod condition;
 mod events;
 mod explain;
+mod firing;
 mod jobs;
 mod keys;
+mod proof;
 mod queues;
 mod reader;
 mod rules;
@@ -23,15 +25,17 @@ pub use audit::{AuditEntry, AuditFilter, AuditHead, AuditNote, AuditStore};
 pub use condition::{ConditionEngine, ConditionFault, EvaluationFault, Question, Scope, Wanted};
 pub use events::{Appended, EventFilter, EventStore, Happened, Pending};
 pub use explain::ExplainReader;
+pub use firing::{RuleTally, settle_firing};
 pub use jobs::{
     Claim, ClaimRequest, Committed, Discrepancies, Extended, Inserted, JobStore, NewJob, Promoted, Route,
 };
 pub use keys::{KeyPage, KeyStore, KnownKey};
+pub use proof::{Check, Proof};
 pub use queues::{QueueDepth, QueueStore};
 pub use reader::{JobFilter, JobReader, Page};
 pub use rules::{
-    Claim as FireClaim, DueRules, FanOut, Fire, Fired, FiringCount, FiringPage, NewFiring, Queued, RulePage,
-    RulePut, RuleStore, RuleTally, SealedSecret, settle_firing,
+    Claim as FireClaim, DUE_SPREAD, DueRules, FanOut, Fire, Fired, FiringCount, FiringPage, NewFiring,
+    Queued, RulePage, RulePut, RuleStore, SealedSecret, Wait, Waiting, Waits, due_offset,
 };
 pub use stats::{Bucket, LoopStatus, Recent, RunnerStatus, SeriesWish, Span, StatStore};
 pub use system::{Clock, Ids, Jitter, Topic, Wakeups};
@@ -65,6 +69,18 @@ pub enum StoreError {
     /// A statement failed for a reason that a repeat will not mend.
     #[error("the database refused a statement: {0}")]
     Rejected(String),
+}
+
+impl StoreError {
+    /// What may be told to anybody: the sort of failure, and nothing of its inside.
+    pub const fn cause(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "the database is unavailable",
+            Self::Full(_) => "the database has no room left",
+            Self::Corrupt { .. } => "a stored value is not readable",
+            Self::Rejected(_) => "a step failed for a reason that a repeat will not mend",
+        }
+    }
 }
 
 /// What a port method answers.

@@ -35,12 +35,8 @@ pub trait QueueStore: Send + Sync {
     /// When this returns, no later claim starts a job against the new settings.
     /// Lanes that a lifted pause or limit lets go begin at the least virtual time
     /// of those that competed meanwhile: what they missed is not made up.
-    async fn put(&self, name: &QueueName, settings: &QueueSettings, now: Timestamp) -> StoreResult<Queue> {
-        self.put_noted(name, settings, now, None).await
-    }
-
-    /// The same, with a note of it in the audit: both or neither.
-    async fn put_noted(
+    /// With a note of it goes the change: both are made or neither.
+    async fn put(
         &self,
         name: &QueueName,
         settings: &QueueSettings,

@@ -1,7 +1,7 @@
 //! Automation rules and what they fire.
 
 use async_trait::async_trait;
-use taskflow_domain::rule::{Cause, Health, TriggerKind};
+use taskflow_domain::rule::{Cause, TriggerKind};
 use taskflow_domain::{
     Actor, CorrelationId, FanOutId, Firing, FiringId, FiringOutcome, InboundEvent, JobId, Json, Rule, RuleId,
     TenantId, TenantSlug, Timestamp,
@@ -47,12 +47,14 @@ pub struct RulePage {
 }
 
 /// Which part of a rule's firings, newest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FiringPage {
     /// Only firings older than this one.
     pub before: Option<FiringId>,
     /// Only those that came to this.
     pub outcome: Option<FiringOutcome>,
+    /// Only those for this tenant, of a rule that acts for many.
+    pub tenant: Option<TenantId>,
     /// How many at most.
     pub limit: u32,
 }
@@ -76,6 +78,40 @@ pub enum Queued {
     Put(Timestamp),
     /// None waits.
     Clear,
+}
+
+/// An occurrence that waits for the end of the previous instance.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Waits {
+    /// The rule.
+    pub rule: Rule,
+    /// For whom, where the rule acts for many tenants: each of them has a
+    /// previous instance of its own.
+    pub of: Option<TenantId>,
+    /// The occurrence.
+    pub at: Timestamp,
+}
+
+/// What waits for the end of previous instances.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Waiting {
+    /// Occurrences whose previous instance has ended, the longest waiting first.
+    pub ready: Vec<Waits>,
+    /// Whether anything waits at all.
+    pub any: bool,
+}
+
+/// A tenant's occurrence of a rule that acts for many begins to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// The rule's owner.
+    pub rule_tenant: TenantId,
+    /// The rule.
+    pub rule: RuleId,
+    /// For whom.
+    pub tenant: TenantId,
+    /// The occurrence.
+    pub at: Timestamp,
 }
 
 /// What must still be so when firings are committed, and is used up by it.
@@ -102,6 +138,8 @@ pub enum Claim {
         tenant: TenantId,
         /// The rule.
         rule: RuleId,
+        /// For whom, where the rule acts for many tenants.
+        of: Option<TenantId>,
         /// The occurrence.
         at: Timestamp,
     },
@@ -118,6 +156,9 @@ pub enum Claim {
         before: Option<TenantSlug>,
         /// After which tenant it stands then; `None` ends it.
         after: Option<TenantSlug>,
+        /// For which tenants the occurrence waits from now on. Where one waits
+        /// already, that one stays.
+        waits: Vec<Wait>,
     },
     /// Nothing.
     Free,
@@ -126,7 +167,7 @@ pub enum Claim {
 /// One evaluation with the jobs that it makes.
 #[derive(Clone, Debug)]
 pub struct NewFiring {
-    /// What it comes to if its jobs can be made: see [`settle_firing`].
+    /// What it comes to if its jobs can be made: see [`settle_firing`](super::settle_firing).
     pub firing: Firing,
     /// The jobs.
     pub jobs: Vec<NewJob>,
@@ -191,23 +232,23 @@ pub struct FiringCount {
     pub count: u64,
 }
 
+/// Among how many due rules those who ask together are spread.
+pub const DUE_SPREAD: u32 = 4_096;
+
+/// How many of `due` rules to pass over, so as to begin at `place`.
+pub fn due_offset(due: u32, limit: u32, place: f64) -> u32 {
+    let room = due.min(DUE_SPREAD).saturating_sub(limit);
+    ((f64::from(room) + 1.0) * place.clamp(0.0, 1.0)) as u32
+}
+
 /// Automation rules.
 #[async_trait]
 pub trait RuleStore: Send + Sync {
     /// Makes the rule, if its revision is 1, or changes it from the revision
     /// before, with its new secrets if there are any. What the engine keeps of
     /// it besides (health, counts) stays. Each revision is kept.
+    /// With a note of it goes the change: both are made or neither.
     async fn put(
-        &self,
-        rule: &Rule,
-        secrets: Option<&[SealedSecret]>,
-        actor: &Actor,
-    ) -> StoreResult<RulePut> {
-        self.put_noted(rule, secrets, actor, None).await
-    }
-
-    /// The same, with a note of it in the audit, if it is done: both or neither.
-    async fn put_noted(
         &self,
         rule: &Rule,
         secrets: Option<&[SealedSecret]>,
@@ -222,12 +263,8 @@ pub trait RuleStore: Send + Sync {
     async fn list(&self, tenant: TenantId, page: RulePage) -> StoreResult<Vec<Rule>>;
 
     /// Deletes a rule and its secrets. Its firings and jobs stay. Whether it was there.
-    async fn delete(&self, tenant: TenantId, rule: RuleId, now: Timestamp) -> StoreResult<bool> {
-        self.delete_noted(tenant, rule, now, None).await
-    }
-
-    /// The same, with a note of it in the audit, if it was there: both or neither.
-    async fn delete_noted(
+    /// The note of it is kept if it was.
+    async fn delete(
         &self,
         tenant: TenantId,
         rule: RuleId,
@@ -242,12 +279,20 @@ pub trait RuleStore: Send + Sync {
     async fn secrets(&self, tenant: TenantId, rule: RuleId) -> StoreResult<Vec<SealedSecret>>;
 
     /// Cron rules that are on and whose next occurrence has come, at most
-    /// `limit`. Found by an index: what is not due costs nothing.
-    async fn due(&self, now: Timestamp, limit: u32) -> StoreResult<DueRules>;
+    /// `limit`. Found by an index: what is not due costs nothing. `place`, from 0
+    /// to below 1, says where among the first [`DUE_SPREAD`] of them to begin, so
+    /// that several who ask together seldom get the same ones; at 0 it is the
+    /// longest due.
+    async fn due(&self, now: Timestamp, limit: u32, place: f64) -> StoreResult<DueRules>;
 
-    /// Cron rules that are on and have an occurrence that waits for the previous
-    /// instance, at most `limit`, the longest waiting first.
-    async fn waiting(&self, limit: u32) -> StoreResult<Vec<Rule>>;
+    /// Occurrences of cron rules that are on which waited for the end of the
+    /// previous instance and need not wait any more, at most `limit`.
+    async fn waiting(&self, limit: u32) -> StoreResult<Waiting>;
+
+    /// For which of these tenants an occurrence of the rule waits, where the rule
+    /// acts for many. What waits is forgotten when the rule gets another trigger,
+    /// is switched off or deleted.
+    async fn waits(&self, rule: RuleId, of: &[TenantId]) -> StoreResult<Vec<TenantId>>;
 
     /// Event rules of a tenant that are on.
     async fn listening(&self, tenant: TenantId) -> StoreResult<Vec<Rule>>;
@@ -256,14 +301,15 @@ pub trait RuleStore: Send + Sync {
     /// or nothing: the claim is used up, the firings are written, once for each
     /// rule, tenant and key, with their jobs as [`super::JobStore::insert`]
     /// would, the counts and the rule's health follow. What a tenant's limit or
-    /// a known idempotency key makes of a firing, [`settle_firing`] says.
+    /// a known idempotency key makes of a firing, [`settle_firing`](super::settle_firing) says.
     async fn fire(&self, fires: Vec<Fire>) -> StoreResult<Vec<Fired>>;
 
     /// Of each rule and tenant, the jobs of the latest FIRED firing that have not ended.
     async fn unfinished(&self, of: &[(RuleId, TenantId)]) -> StoreResult<Vec<Vec<JobId>>>;
 
     /// Fan-outs that have not ended, at most `limit`, the oldest first, each kept
-    /// from others until `until`.
+    /// from others until `until`. Of one rule, occurrences of the clock come one
+    /// after the other.
     async fn fan_outs(&self, now: Timestamp, until: Timestamp, limit: u32) -> StoreResult<Vec<FanOut>>;
 
     /// A rule's firings for all tenants, newest first.
@@ -289,93 +335,4 @@ pub trait RuleStore: Send + Sync {
     /// Deletes firings older than `before` that are not the latest FIRED one of
     /// their rule and tenant, and ended fan-outs, at most `limit` of each.
     async fn prune_firings(&self, before: Timestamp, limit: u32) -> StoreResult<u32>;
-}
-
-/// What becomes of a firing when its jobs were inserted with these answers, all
-/// or nothing. A store that gets another answer than `true` inserts none of them.
-///
-/// If all jobs exist already, the firing did nothing: SKIPPED, `duplicate`.
-pub fn settle_firing(firing: &mut Firing, jobs: &[NewJob], answers: &[super::Inserted]) -> bool {
-    use super::Inserted;
-    use taskflow_domain::rule::reason;
-
-    let mut refuse = |outcome, why: &str, detail: String| {
-        firing.outcome = outcome;
-        firing.reason = Some(why.to_owned());
-        firing.detail = Some(detail);
-        firing.jobs.clear();
-        false
-    };
-    for answer in answers {
-        match answer {
-            Inserted::BacklogFull(most) => {
-                let detail = format!("the tenant may have at most {most} jobs waiting");
-                return refuse(FiringOutcome::Blocked, reason::BACKLOG_CAP, detail);
-            }
-            Inserted::KeyReused(job) => {
-                let detail = format!("the idempotency key belongs to job {job}");
-                return refuse(FiringOutcome::Error, reason::KEY_REUSED, detail);
-            }
-            Inserted::New | Inserted::Existing(_) => {}
-        }
-    }
-    let id = |(job, answer): (&NewJob, &Inserted)| match answer {
-        Inserted::Existing(job) => *job,
-        _ => job.spec.id,
-    };
-    firing.jobs = jobs.iter().zip(answers).map(id).collect();
-    if !jobs.is_empty() && answers.iter().all(|answer| matches!(answer, Inserted::Existing(_))) {
-        firing.outcome = FiringOutcome::Skipped;
-        firing.reason = Some(reason::DUPLICATE.to_owned());
-    }
-    true
-}
-
-/// What firings change of their rule.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RuleTally {
-    /// Errors at the end of the row.
-    pub errors: u32,
-    /// Whether something else than an error stands before them.
-    pub broken: bool,
-    /// When the last of the others was.
-    pub good_at: Option<Timestamp>,
-    /// When the first error of the last row was.
-    pub failed_at: Option<Timestamp>,
-    /// When the last firing was.
-    pub last_at: Timestamp,
-    /// What it came to.
-    pub last: Option<FiringOutcome>,
-    /// Jobs made.
-    pub jobs: u64,
-}
-
-impl RuleTally {
-    /// Adds a firing that made `jobs` jobs.
-    pub fn add(&mut self, firing: &Firing, jobs: u64) {
-        if firing.outcome == FiringOutcome::Error {
-            self.errors += 1;
-            self.failed_at.get_or_insert(firing.at);
-        } else {
-            (self.errors, self.broken, self.failed_at) = (0, true, None);
-            self.good_at = Some(firing.at);
-        }
-        (self.last_at, self.last) = (firing.at, Some(firing.outcome));
-        self.jobs += jobs;
-    }
-
-    /// The rule's health after these firings.
-    pub fn health(&self, before: Health) -> Health {
-        let failing_before = if self.broken { None } else { before.failing_since };
-        Health {
-            streak: if self.broken { self.errors } else { before.streak.saturating_add(self.errors) },
-            failing_since: self.failed_at.map(|at| failing_before.unwrap_or(at)),
-            recovered_at: match self.good_at {
-                Some(at) if before.streak > 0 => Some(at),
-                _ => before.recovered_at,
-            },
-            last_at: Some(self.last_at),
-            last_outcome: self.last,
-        }
-    }
 }

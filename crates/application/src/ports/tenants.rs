@@ -25,12 +25,8 @@ pub trait TenantStore: Send + Sync {
     /// When this returns, no later claim starts a job against the new settings.
     /// Lanes that a lifted pause or limit lets go begin at the least virtual time
     /// of those that competed meanwhile: what they missed is not made up.
-    async fn put(&self, slug: &TenantSlug, settings: &TenantSettings, now: Timestamp) -> StoreResult<Tenant> {
-        self.put_noted(slug, settings, now, None).await
-    }
-
-    /// The same, with a note of it in the audit: both or neither.
-    async fn put_noted(
+    /// With a note of it goes the change: both are made or neither.
+    async fn put(
         &self,
         slug: &TenantSlug,
         settings: &TenantSettings,

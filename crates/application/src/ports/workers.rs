@@ -8,9 +8,10 @@ use super::StoreResult;
 /// A worker as it made itself known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Worker {
-    /// Its name, unique for each process.
+    /// Its name, unique among the workers of its tenant. The workers of TaskFlow
+    /// itself have names of their own: nobody's worker is another's.
     pub name: WorkerName,
-    /// The tenant that it serves; `None` for all.
+    /// The tenant that it serves; `None` for all, which is TaskFlow's own.
     pub tenant: Option<TenantId>,
     /// The queues that it serves; empty for all.
     pub queues: Vec<QueueName>,
@@ -47,17 +48,19 @@ pub trait WorkerStore: Send + Sync {
     /// `lease_until` from now on. Answers all leases that it holds.
     async fn beat(&self, worker: &Worker) -> StoreResult<Vec<HeldLease>>;
 
-    /// Forgets a worker that left in good order. Leases that it still holds
-    /// expire at once.
+    /// Forgets a worker of TaskFlow itself that left in good order. Leases that it
+    /// still holds expire at once.
     async fn leave(&self, name: &WorkerName, now: Timestamp) -> StoreResult<()>;
 
     /// Forgets workers without leases that were not heard of since `before`.
-    /// Attempts that they made keep their names.
+    /// Attempts that they made keep their names. Nothing is left of a tenant's
+    /// worker that was never handed a job.
     async fn forget(&self, before: Timestamp) -> StoreResult<u32>;
 
-    /// All known workers, by name.
+    /// All known workers, by name, then by tenant.
     async fn list(&self) -> StoreResult<Vec<Worker>>;
 
-    /// How many jobs each worker runs, of those that run any.
-    async fn busy(&self) -> StoreResult<Vec<(WorkerName, u32)>>;
+    /// How many jobs each worker runs, of those that run any: by its name, then by
+    /// the tenant that it serves.
+    async fn busy(&self) -> StoreResult<Vec<(WorkerName, Option<TenantId>, u32)>>;
 }

@@ -3,15 +3,18 @@
 
 mod remote;
 mod settle;
+mod turns;
 
-use taskflow_domain::{Timestamp, WorkerName};
+use std::sync::Arc;
+
+use taskflow_domain::{TenantId, Timestamp, WorkerName};
 
 use crate::World;
 use crate::caller::Directory;
 use crate::meter;
 use crate::ports::{Claim, ClaimRequest, HeldLease, Route, StoreResult, Worker};
 
-pub use remote::{ItemError, RemoteClaim, RemoteFailure, RemoteLease, RemoteProgress};
+pub use remote::{Guest, ItemError, RemoteClaim, RemoteFailure, RemoteLease, RemoteProgress};
 pub use settle::{Ended, Settled};
 
 /// Work as workers see it.
@@ -19,12 +22,13 @@ pub use settle::{Ended, Settled};
 pub struct Work {
     world: World,
     directory: Directory,
+    turns: Arc<turns::Turns>,
 }
 
 impl Work {
     /// The use cases over `world`.
     pub fn new(world: World) -> Self {
-        Self { directory: Directory::new(world.clone()), world }
+        Self { directory: Directory::new(world.clone()), turns: Arc::default(), world }
     }
 
     /// Claims jobs that have a target, for a worker whose own lease covers them.
@@ -66,7 +70,7 @@ impl Work {
     }
 
     /// How many jobs each worker runs, of those that run any.
-    pub async fn busy(&self) -> StoreResult<Vec<(WorkerName, u32)>> {
+    pub async fn busy(&self) -> StoreResult<Vec<(WorkerName, Option<TenantId>, u32)>> {
         self.world.stores.workers.busy().await
     }
 }

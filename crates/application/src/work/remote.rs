@@ -4,11 +4,12 @@
 
 use std::time::Duration;
 
-use taskflow_domain::change::Verdict;
+use taskflow_domain::change::{Stop, Verdict};
 use taskflow_domain::{
-    AttemptError, JobId, Json, Kind, LeaseToken, Progress, QueueName, TenantId, WorkerName,
+    JobId, Json, Kind, Lease, LeaseToken, Progress, QueueName, TenantId, Timestamp, WorkerName,
 };
 
+use super::turns::Wanted;
 use super::{Ended, Settled, Work, until};
 use crate::caller::Caller;
 use crate::ports::{Claim, ClaimRequest, Extended, Route, StoreResult, Topic, Worker};
@@ -32,6 +33,10 @@ pub struct RemoteClaim {
     pub all_tenants: bool,
 }
 
+/// A worker on the network that was made known, and whose jobs it may have.
+#[derive(Clone, Copy, Debug)]
+pub struct Guest(Option<TenantId>);
+
 /// A lease as a worker on the network names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RemoteLease {
@@ -41,17 +46,13 @@ pub struct RemoteLease {
     pub token: LeaseToken,
 }
 
-/// How an attempt of a worker on the network failed.
+/// How an attempt of a worker on the network ended without success.
 #[derive(Clone, Debug)]
 pub struct RemoteFailure {
     /// The lease.
     pub lease: RemoteLease,
-    /// Why; a snooze needs no reason.
-    pub error: AttemptError,
-    /// Whether a retry is pointless.
-    pub permanent: bool,
-    /// When it wants to be tried again, in milliseconds from now.
-    pub retry_after_ms: Option<u64>,
+    /// How.
+    pub stop: Stop,
 }
 
 /// Progress of an attempt of a worker on the network.
@@ -73,26 +74,67 @@ pub enum ItemError {
 impl Work {
     /// Claims jobs without a target; waits for the first one if there is none.
     pub async fn claim_remote(&self, caller: &Caller, wish: RemoteClaim) -> StoreResult<Claim> {
+        match self.welcome(caller, &wish).await? {
+            Some(guest) => self.claim_for(guest, &wish).await,
+            None => Ok(Claim::default()),
+        }
+    }
+
+    /// Makes a worker known that comes for jobs, once, however long it waits for
+    /// them. `None`: there is nobody to work for.
+    pub async fn welcome(&self, caller: &Caller, wish: &RemoteClaim) -> StoreResult<Option<Guest>> {
         let tenant = if wish.all_tenants { None } else { self.directory.find_or_make(caller).await? };
         if tenant.is_none() && !wish.all_tenants {
-            return Ok(Claim::default());
+            return Ok(None);
         }
-        self.make_known(tenant, &wish).await?;
+        self.make_known(tenant, wish).await?;
+        Ok(Some(Guest(tenant)))
+    }
+
+    /// Claims jobs for a worker that was made known.
+    pub async fn claim_for(&self, guest: Guest, wish: &RemoteClaim) -> StoreResult<Claim> {
+        let wanted = Wanted { tenant: guest.0, queues: wish.queues.clone(), kinds: wish.kinds.clone() };
         let mut news = self.world.wakeups.listen(Topic::Work);
         let give_up = tokio::time::Instant::now() + Duration::from_millis(wish.wait_ms);
+        let mut called = true;
         loop {
             news.borrow_and_update();
-            let claim = self.claim_counted(&self.request(tenant, &wish)).await?;
+            let seen = self.turns.now();
+            let mut claim = Claim::default();
+            if let Some(turn) = self.turns.turn(&wanted, seen, called).await {
+                claim = self.claim_counted(&self.request(guest.0, wish)).await?;
+                if claim.jobs.is_empty() && !claim.more {
+                    turn.in_vain(&wanted);
+                }
+            }
+            self.bound_by_timeouts(&mut claim).await?;
             if !claim.jobs.is_empty() || tokio::time::Instant::now() >= give_up {
                 return Ok(claim);
             }
             if claim.more {
                 continue;
             }
-            // News can be lost, so the worker looks by itself once a second too.
-            let look_again = give_up.min(tokio::time::Instant::now() + Duration::from_secs(1));
-            drop(tokio::time::timeout_at(look_again, news.changed()).await);
+            let look_again = give_up.min(self.turns.next(&wanted));
+            called = tokio::time::timeout_at(look_again, news.changed()).await.is_ok();
         }
+    }
+
+    /// Shortens the leases that were asked to last longer than their attempts may.
+    async fn bound_by_timeouts(&self, claim: &mut Claim) -> StoreResult<()> {
+        let mut longer = Vec::new();
+        for job in &mut claim.jobs {
+            let limit = job.lease.limit();
+            if job.expires_at > limit {
+                longer.push((job.lease.tenant, job.lease.job, job.lease.token));
+                job.expires_at = limit;
+                job.lease.until = Some(limit);
+            }
+        }
+        if !longer.is_empty() {
+            // The store knows the limit of each.
+            self.world.stores.jobs.extend(&longer, Timestamp::MAX).await?;
+        }
+        Ok(())
     }
 
     async fn make_known(&self, tenant: Option<TenantId>, wish: &RemoteClaim) -> StoreResult<()> {
@@ -124,7 +166,8 @@ impl Work {
         }
     }
 
-    /// Extends leases; each answer says whether the job is to be stopped.
+    /// Extends leases; each answer says whether the job is to be stopped, because
+    /// somebody asked for its end or because the attempt takes too long.
     pub async fn heartbeat(
         &self,
         caller: &Caller,
@@ -135,9 +178,10 @@ impl Work {
             return Ok(vec![Err(ItemError::StaleLease); leases.len()]);
         };
         let keys: Vec<_> = leases.iter().map(|lease| (tenant, lease.job, lease.token)).collect();
-        let extended = self.world.stores.jobs.extend(&keys, until(self.world.clock.now(), lease_ms)).await?;
+        let now = self.world.clock.now();
+        let extended = self.world.stores.jobs.extend(&keys, until(now, lease_ms)).await?;
         let answer = |extended| match extended {
-            Extended::Held { cancel } => Ok(cancel),
+            Extended::Held { cancel, timeout_at } => Ok(cancel || now >= timeout_at),
             Extended::Lost => Err(ItemError::StaleLease),
         };
         Ok(extended.into_iter().map(answer).collect())
@@ -149,9 +193,7 @@ impl Work {
         caller: &Caller,
         items: Vec<(RemoteLease, Option<Json>)>,
     ) -> StoreResult<Vec<Result<Settled, ItemError>>> {
-        let verdicts =
-            items.into_iter().map(|(lease, result)| (lease, Verdict::Succeeded { result })).collect();
-        self.end_remote(caller, verdicts).await
+        self.end_remote(caller, items, |result, _, _| Verdict::Succeeded { result }).await
     }
 
     /// Ends attempts without success.
@@ -160,11 +202,8 @@ impl Work {
         caller: &Caller,
         items: Vec<RemoteFailure>,
     ) -> StoreResult<Vec<Result<Settled, ItemError>>> {
-        let verdict = |item: RemoteFailure| {
-            let RemoteFailure { lease, error, permanent, retry_after_ms } = item;
-            (lease, Verdict::Failed { error, result: None, permanent, retry_after_ms })
-        };
-        self.end_remote(caller, items.into_iter().map(verdict).collect()).await
+        let items = items.into_iter().map(|item| (item.lease, item.stop)).collect();
+        self.end_remote(caller, items, Stop::verdict).await
     }
 
     /// Notes progress.
@@ -182,10 +221,11 @@ impl Work {
         Ok(held.into_iter().map(|held| if held { Ok(()) } else { Err(ItemError::StaleLease) }).collect())
     }
 
-    async fn end_remote(
+    async fn end_remote<T: Send>(
         &self,
         caller: &Caller,
-        items: Vec<(RemoteLease, Verdict)>,
+        items: Vec<(RemoteLease, T)>,
+        verdict: impl Fn(T, &Lease, Timestamp) -> Verdict + Send,
     ) -> StoreResult<Vec<Result<Settled, ItemError>>> {
         let mut answers = vec![Err(ItemError::StaleLease); items.len()];
         let Some(tenant) = self.directory.find(caller).await? else { return Ok(answers) };
@@ -194,11 +234,11 @@ impl Work {
         let now = self.world.clock.now();
         let mut places = Vec::new();
         let mut ended = Vec::new();
-        for (at, ((named, verdict), lease)) in items.into_iter().zip(leases).enumerate() {
+        for (at, ((named, told), lease)) in items.into_iter().zip(leases).enumerate() {
             if let Some(lease) = lease.filter(|lease| lease.token == named.token) {
                 let took_us = now.micros_since(lease.started_at);
                 places.push(at);
-                ended.push(Ended { lease, verdict, took_us });
+                ended.push(Ended { verdict: verdict(told, &lease, now), lease, took_us });
             }
         }
         for (at, settled) in places.into_iter().zip(self.settle(&ended).await?) {

@@ -28,13 +28,32 @@ pub enum Settled {
     LeaseLost,
 }
 
+/// Who ends attempts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    /// Whoever holds the lease.
+    Worker,
+    /// Whoever found that it had ended.
+    Reaper,
+}
+
 impl Work {
     /// Commits the ends of attempts; the answers stand in their order.
     ///
     /// A refused report is looked at again: if the lease still stands, a cancel
     /// was requested since the worker last heard, and the decision is another.
     pub async fn settle(&self, ended: &[Ended]) -> StoreResult<Vec<Settled>> {
-        let changes: Vec<_> = ended.iter().map(|end| self.decide(&end.lease, end)).collect();
+        self.settle_as(ended, By::Worker).await
+    }
+
+    /// The same for leases that were found to have ended a moment ago: whoever
+    /// extended its lease since then keeps it.
+    pub async fn settle_lapsed(&self, ended: &[Ended]) -> StoreResult<Vec<Settled>> {
+        self.settle_as(ended, By::Reaper).await
+    }
+
+    async fn settle_as(&self, ended: &[Ended], by: By) -> StoreResult<Vec<Settled>> {
+        let changes: Vec<_> = ended.iter().map(|end| self.decide(&end.lease, end, by)).collect();
         let committed = self.world.stores.jobs.commit(&changes).await?;
         let mut settled: Vec<_> =
             changes.iter().zip(&committed).map(|(change, done)| answer(change, *done)).collect();
@@ -42,7 +61,7 @@ impl Work {
             (0..settled.len()).filter(|&at| settled[at] == Settled::LeaseLost).collect();
         let mut final_changes = changes;
         if !refused.is_empty() {
-            self.settle_again(ended, &refused, &mut settled, &mut final_changes).await?;
+            self.settle_again(ended, by, &refused, &mut settled, &mut final_changes).await?;
         }
         self.tell(ended, &final_changes, &settled);
         Ok(settled)
@@ -67,6 +86,7 @@ impl Work {
     async fn settle_again(
         &self,
         ended: &[Ended],
+        by: By,
         refused: &[usize],
         settled: &mut [Settled],
         changes: &mut [JobChange],
@@ -79,7 +99,7 @@ impl Work {
             // Only a lease that differs by the request to cancel is still ours.
             if let Some(lease) = lease.filter(|lease| lease.token == ended[at].lease.token) {
                 places.push(at);
-                again.push(self.decide(&lease, &ended[at]));
+                again.push(self.decide(&lease, &ended[at], by));
             }
         }
         if again.is_empty() {
@@ -93,18 +113,17 @@ impl Work {
         Ok(())
     }
 
-    fn decide(&self, lease: &Lease, ended: &Ended) -> JobChange {
+    fn decide(&self, lease: &Lease, ended: &Ended, by: By) -> JobChange {
         let report = Report {
             verdict: ended.verdict.clone(),
             at: self.world.clock.now().max(lease.started_at),
             took_us: ended.took_us,
             random: self.world.jitter.random(),
         };
-        let lost_by = matches!(report.verdict, Verdict::Lost).then_some(report.at);
+        let at = report.at;
         let mut change = change::settle(lease, report);
-        if let Some(by) = lost_by {
-            // It was found lost a moment ago, and its worker may have been heard of since.
-            change.guard = change.guard.once_lapsed(by);
+        if by == By::Reaper {
+            change.guard = change.guard.once_lapsed(at);
         }
         change
     }

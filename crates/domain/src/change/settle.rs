@@ -3,7 +3,8 @@
 use super::{Decision, FREE_INTERRUPTIONS, FREE_SNOOZES, Guard, JobChange, POISON_AT, Report, Verdict};
 use crate::attempt::{Attempt, AttemptEnd, AttemptError, Outcome};
 use crate::fair;
-use crate::job::{Counters, Delay, Json, Lease, Standing};
+use crate::job::{Counters, Delay, Json, Standing};
+use crate::lease::Lease;
 use crate::retry::RetryPolicy;
 use crate::state::JobState;
 use crate::time::Timestamp;

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use proptest::prelude::*;
 
 use super::*;
-use crate::job::{Delay, Job, JobSpec, Lease};
+use crate::job::{Delay, Job, JobSpec};
+use crate::lease::Lease;
 use crate::name::{Kind, QueueName, TenantSlug, WorkerName};
 use crate::retry::{Jitter, RetryPolicy, Strategy as Growth};
 use uuid::Uuid;
@@ -49,6 +50,7 @@ fn job(standing: Standing) -> Job {
         counters: Counters { attempt: 5, spent: 2, lost: 1, interrupted: 3, snoozed: 4 },
         seq: 9,
         last_attempt: None,
+        last_error: None,
         progress: crate::job::Progress::default(),
         updated_at: NOW,
     }
@@ -203,7 +205,23 @@ fn lease(counters: Counters, cancel: bool, max_attempts: u16) -> Lease {
         started_at: NOW,
         charged_us: 10_000,
         cancel: cancel.then(request),
+        timeout_ms: 30_000,
+        until: None,
     }
+}
+
+#[test]
+fn silence_before_the_timeout_is_a_lost_worker() {
+    let mut lease = lease(Counters { attempt: 1, spent: 1, ..Counters::default() }, false, 3);
+    assert_eq!(lease.timeout_at(), NOW.plus_millis(30_000));
+    assert_eq!(lease.limit(), NOW.plus_millis(35_000));
+    assert_eq!(lease.unanswered(), Verdict::Lost, "its worker watches the timeout");
+    for (until_ms, verdict) in [(34_999, Verdict::Lost), (35_000, Verdict::TimedOut { after_ms: 30_000 })] {
+        lease.until = Some(NOW.plus_millis(until_ms));
+        assert_eq!(lease.unanswered(), verdict, "{until_ms}");
+    }
+    lease.timeout_ms = u64::MAX;
+    assert_eq!(lease.unanswered(), Verdict::Lost);
 }
 
 fn verdicts() -> Vec<(&'static str, Verdict)> {
@@ -346,4 +364,31 @@ proptest! {
             prop_assert!(due.micros_since(at) <= RetryPolicy::LONGEST_DELAY_MS as i64 * 1_000);
         }
     }
+}
+
+#[test]
+fn a_stop_means_what_the_worker_was_told() {
+    let error = AttemptError { kind: "x".into(), message: "y".into() };
+    let ended = |permanent| Stop::Ended { error: error.clone(), permanent, retry_after_ms: Some(7) };
+    let failed = |permanent| Verdict::Failed {
+        error: error.clone(),
+        result: None,
+        permanent,
+        retry_after_ms: Some(7),
+    };
+    let first = Counters { attempt: 1, spent: 1, ..Counters::default() };
+    let (plain, cancelled) = (lease(first, false, 3), lease(first, true, 3));
+    let (early, late) = (NOW, plain.timeout_at());
+    let timed_out = Verdict::TimedOut { after_ms: 30_000 };
+    assert_eq!(ended(false).verdict(&plain, early), failed(false));
+    assert_eq!(ended(false).verdict(&plain, late), timed_out);
+    assert_eq!(ended(true).verdict(&plain, late), failed(true));
+    assert_eq!(ended(false).verdict(&cancelled, late), Verdict::Cancelled);
+    assert_eq!(Stop::Told.verdict(&cancelled, early), Verdict::Cancelled);
+    assert_eq!(Stop::Told.verdict(&plain, late), timed_out);
+    assert!(matches!(Stop::Told.verdict(&plain, early), Verdict::Failed { permanent: false, .. }));
+    let said = Stop::Failed { error: error.clone(), permanent: false, retry_after_ms: Some(7) };
+    assert_eq!(said.verdict(&cancelled, late), failed(false));
+    assert_eq!(Stop::Interrupted.verdict(&cancelled, early), Verdict::Interrupted);
+    assert_eq!(Stop::Snoozed { for_ms: 3 }.verdict(&plain, late), Verdict::Snoozed { for_ms: 3 });
 }

@@ -190,9 +190,16 @@ fn limited(which: Gate, whose: &str, limit: &LimitFacts, since: Timestamp) -> Ga
 /// Whether somebody is there who would run it.
 fn worker(facts: &Facts, serving: &Serving) -> GateReport {
     let Serving { workers, slots, busy } = *serving;
-    let open = workers > 0;
+    // A worker on the network that waits has room for what it asks for, whatever
+    // else it runs; those of TaskFlow itself run as many as they have slots.
+    let full = facts.job.spec.target.is_some() && slots > 0 && busy >= slots;
+    let open = workers > 0 && !full;
     let kind = &facts.job.spec.kind;
-    let (detail, opens_when) = match (open, &facts.job.spec.target) {
+    let (detail, opens_when) = match (workers > 0, &facts.job.spec.target) {
+        (true, _) if full => (
+            format!("all {slots} slots of the {workers} workers that serve it are busy"),
+            Some("one of the running jobs ends, or another worker starts".to_owned()),
+        ),
         (true, _) => {
             (format!("{workers} workers serve it, with {slots} slots of which {busy} are busy"), None)
         }
@@ -208,8 +215,8 @@ fn worker(facts: &Facts, serving: &Serving) -> GateReport {
     GateReport {
         since: (!open).then(|| due(facts)),
         opens_when,
-        limit: open.then_some(slots),
-        in_use: open.then_some(busy),
+        limit: (workers > 0).then_some(slots),
+        in_use: (workers > 0).then_some(busy),
         ..gate(Gate::NoWorker, open, detail)
     }
 }

@@ -9,6 +9,7 @@ use crate::job::{Counters, Delay, JobSpec, Json, Labels, Priority, Progress, Sta
 use crate::name::{Kind, QueueName, TenantSlug};
 use crate::queue::{Drain, Pause, Rate};
 use crate::retry::RetryPolicy;
+use crate::target::{Builtin, Target};
 
 const NOW: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
 
@@ -42,6 +43,7 @@ fn facts(standing: Standing) -> Facts {
         counters: Counters::default(),
         seq: 1,
         last_attempt: None,
+        last_error: None,
         progress: Progress::default(),
         updated_at: NOW,
     };
@@ -94,6 +96,13 @@ fn each_gate_closes_for_its_reason() {
     let paused = TenantFacts { paused: true, updated_at: NOW };
     assert_eq!(closed(&Facts { tenant: paused, ..pending() }), [Gate::TenantLimit]);
     assert_eq!(closed(&Facts { serving: Serving::default(), ..pending() }), [Gate::NoWorker]);
+    let mut busy = Facts { serving: Serving { workers: 1, slots: 4, busy: 4 }, ..pending() };
+    assert_eq!(closed(&busy), [], "a worker on the network has room for what it asks for");
+    busy.job.spec.target = Some(Target::Builtin { name: Builtin::Noop, ms: None });
+    assert_eq!(closed(&busy), [Gate::NoWorker]);
+    let told = explain(&busy, NOW);
+    let gate = told.closed().next().unwrap();
+    assert_eq!((gate.limit, gate.in_use), (Some(4), Some(4)));
     let behind = Some(Line { jobs_ahead: 0, lanes_ahead: 1 });
     assert_eq!(closed(&Facts { line: behind, ..pending() }), [Gate::FairShare]);
 }

@@ -69,6 +69,8 @@ pub mod reason {
     pub const DEPTH_LIMIT: &str = "depth_limit";
     /// The tenant may have no more jobs waiting.
     pub const BACKLOG_CAP: &str = "backlog_cap";
+    /// A queue that its jobs are meant for is drained.
+    pub const DRAINING: &str = "draining";
     /// The condition could not be evaluated.
     pub const CONDITION_ERROR: &str = "condition_error";
     /// `for_each_tenant` could not be evaluated.

@@ -55,6 +55,8 @@ pub(super) fn job(n: u128) -> ClaimedJob {
             started_at: at,
             charged_us: 0,
             cancel: None,
+            timeout_ms: 30_000,
+            until: None,
         },
         spec: JobSpec {
             id: id(n),

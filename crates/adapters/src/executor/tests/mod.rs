@@ -76,6 +76,8 @@ fn job(target: Option<Target>) -> ClaimedJob {
             started_at: at,
             charged_us: 0,
             cancel: None,
+            timeout_ms: 30_000,
+            until: None,
         },
         spec: JobSpec {
             id,

@@ -40,7 +40,7 @@ pub(super) async fn post_events(
     Asker(caller, ..): Asker<JobsWrite>,
     _: NoQuery,
     headers: HeaderMap,
-    RawBody(body): RawBody<MAX_BATCH_BODY>,
+    RawBody(body, _held): RawBody<MAX_BATCH_BODY>,
 ) -> Result<Response, Problem> {
     let mode = Mode::of(&headers)?;
     if mode != Mode::Batch && body.len() > MAX_BODY {

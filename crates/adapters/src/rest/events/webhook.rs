@@ -1,7 +1,8 @@
 //! Webhook deliveries. Whoever sends one shows no key: the signature is what
 //! lets it in.
 
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
@@ -17,6 +18,12 @@ use super::super::problem::Problem;
 use super::super::query::Query;
 use super::super::rules::firing;
 
+/// Whether a webhook could have this key. What could not belongs to nobody, and no
+/// database is asked for it: PostgreSQL keeps no text with U+0000.
+fn may_be_key(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
 /// Headers by names in lower case. What is no text is left out.
 fn texts(headers: &HeaderMap) -> Vec<(String, String)> {
     let text = |(name, value): (&axum::http::HeaderName, &axum::http::HeaderValue)| {
@@ -25,12 +32,31 @@ fn texts(headers: &HeaderMap) -> Vec<(String, String)> {
     headers.iter().filter_map(text).collect()
 }
 
+/// The key of the path, which is that of a rule. It is looked at before the body
+/// is: whoever knows no key has nothing read.
+pub(super) struct Hook(String);
+
+impl FromRequestParts<ApiState> for Hook {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
+        let NamePath(key) = NamePath::from_request_parts(parts, state).await?;
+        if !may_be_key(&key) {
+            return Err(Problem::not_found("webhook"));
+        }
+        let (automation, asked) = (state.rules()?.clone(), key.clone());
+        let known = detached(async move { automation.has_webhook(&asked).await }).await??;
+        if known { Ok(Self(key)) } else { Err(Problem::not_found("webhook")) }
+    }
+}
+
 /// Deliver a webhook
 ///
 /// Any body of at most 1,048,576 bytes. The signature is checked over the bytes
 /// as they come, by the scheme of the rule. The delivery is on disk when the
 /// answer arrives, and of one rule a delivery id counts once: a repeat is
-/// answered with what came of the first.
+/// answered with what came of the first. Deliveries that are accepted count in the
+/// tenant's request rate.
 #[utoipa::path(
     post,
     path = "/v1/events/webhook/{key}",
@@ -47,21 +73,24 @@ fn texts(headers: &HeaderMap) -> Vec<(String, String)> {
 )]
 pub(super) async fn deliver(
     State(state): State<ApiState>,
-    NamePath(key): NamePath,
+    Hook(key): Hook,
     // Senders add parameters of their own to the address that they are given.
     _: Query,
     headers: HeaderMap,
-    RawBody(body): RawBody<MAX_BODY>,
+    RawBody(body, _held): RawBody<MAX_BODY>,
 ) -> Result<Response, Problem> {
     let automation = state.rules()?.clone();
     let delivery = Delivery { headers: texts(&headers), body, traceparent: traceparent(&headers) };
-    let delivered = detached(async move { automation.deliver(&key, delivery).await }).await?;
+    let access = state.access.clone();
+    let delivered = detached(async move { automation.deliver(&access, &key, delivery).await }).await?;
     let delivered = delivered.map_err(|error| Problem::of_automation(error, "webhook"))?;
     match delivered {
         Delivered::Challenge(challenge) => Ok(Answer(json!({ "challenge": challenge })).into_response()),
         Delivered::Accepted { delivery_id, firings, repeated } => {
             let status = if repeated { StatusCode::OK } else { StatusCode::ACCEPTED };
-            let firings = firings.iter().map(firing).collect();
+            let automation = state.rules()?.clone();
+            let firings = detached(async move { automation.named(firings).await }).await??;
+            let firings = firings.iter().map(|(fired, tenant)| firing(fired, tenant)).collect();
             Ok((status, Answer(wire::DeliveryAnswer { delivery_id, firings })).into_response())
         }
     }

@@ -4,7 +4,7 @@ use utoipa::IntoParams;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn, ParameterStyle};
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
 
-use super::super::describe::{NAME, SLUG, bounded, formatted, query, text};
+use super::super::describe::{NAME, PageParams, SLUG, formatted, query, text};
 
 /// Which stretch of time, and how it is told apart.
 pub(super) struct StatParams;
@@ -39,8 +39,8 @@ impl IntoParams for StatParams {
             )
             .style(Some(ParameterStyle::Form))
             .explode(Some(true)),
-            query("limit", "How many buckets at most.", bounded(10_000, 1_000)).example(Some(1_000.into())),
         ];
-        all.into_iter().map(ParameterBuilder::build).collect()
+        let pages = PageParams::into_params(|| None);
+        all.into_iter().map(ParameterBuilder::build).chain(pages).collect()
     }
 }

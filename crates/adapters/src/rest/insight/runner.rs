@@ -6,10 +6,11 @@ use taskflow_domain::Timestamp;
 use taskflow_protocol::{self as wire, Time};
 
 use super::super::ApiState;
-use super::super::describe::ListProblems;
+use super::super::describe::{ListProblems, PageParams};
 use super::super::extract::{Answer, Asker, Operator, detached};
+use super::super::page::{List, Wanted};
 use super::super::problem::Problem;
-use super::super::query::NoQuery;
+use super::super::query::Query;
 
 fn runner(runner: &RunnerStatus) -> wire::Runner {
     let loops = runner.loops.iter().map(|status| wire::RunnerLoop {
@@ -30,7 +31,7 @@ fn runner(runner: &RunnerStatus) -> wire::Runner {
 
 /// List runners
 ///
-/// All processes with loops, by name: what each loop did last, when, how long it
+/// The processes with loops, by name: what each loop did last, when, how long it
 /// took, and why it failed. Each process tells every five seconds.
 #[utoipa::path(
     get,
@@ -38,13 +39,18 @@ fn runner(runner: &RunnerStatus) -> wire::Runner {
     operation_id = "listRunners",
     tag = "operations",
     security(("key" = ["operator"])),
+    params(PageParams),
     responses((status = 200, description = "The runners.", body = wire::RunnerList), ListProblems)
 )]
 pub(super) async fn list_runners(
     State(state): State<ApiState>,
     _: Asker<Operator>,
-    _: NoQuery,
+    mut query: Query,
 ) -> Result<Answer<wire::RunnerList>, Problem> {
+    let list = List::new("runners", &());
+    let wanted = Wanted::read(&mut query, &list);
+    query.close()?;
     let found = detached(async move { state.insight.runners().await }).await??;
-    Ok(Answer(wire::RunnerList { items: found.iter().map(runner).collect(), next_cursor: None }))
+    let (page, next_cursor) = wanted.cut(&list, found, |one| one.name.as_str());
+    Ok(Answer(wire::RunnerList { items: page.iter().map(runner).collect(), next_cursor }))
 }

@@ -8,18 +8,42 @@ use taskflow_protocol::{self as wire, Time};
 use super::super::ApiState;
 use super::super::describe::ListProblems;
 use super::super::extract::{Answer, Asker, Operator, detached};
+use super::super::page::{List, Place, Wanted};
 use super::super::problem::Problem;
 use super::super::query::Query;
 use super::params::StatParams;
 
-/// Buckets in one answer if nobody says.
-const DEFAULT_LIMIT: u32 = 1_000;
-/// Buckets in one answer at most.
-const MAX_LIMIT: u32 = 10_000;
+/// A place in a series: so many buckets behind its beginning. The stretch of time
+/// goes with it, since what is usual moves on with the clock.
+#[derive(Clone, Copy)]
+struct Behind {
+    since: Timestamp,
+    until: Timestamp,
+    buckets: u32,
+}
 
+impl Place for Behind {
+    fn to_bytes(&self) -> Vec<u8> {
+        let (since, until) = (self.since.micros().to_be_bytes(), self.until.micros().to_be_bytes());
+        [since.as_slice(), &until, &self.buckets.to_be_bytes()].concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (since, rest) = bytes.split_first_chunk()?;
+        let (until, rest) = rest.split_first_chunk()?;
+        let time = |bytes: [u8; 8]| Timestamp::from_micros(i64::from_be_bytes(bytes));
+        let buckets = u32::from_be_bytes(rest.try_into().ok()?);
+        Some(Self { since: time(*since), until: time(*until), buckets })
+    }
+}
+
+/// Which page of which series.
 struct Wish {
     series: SeriesWish,
     tenant: Option<TenantSlug>,
+    list: List,
+    behind: Behind,
+    limit: u32,
 }
 
 fn time(text: &str) -> Result<Timestamp, &'static str> {
@@ -35,33 +59,37 @@ fn read(query: &mut Query, now: Timestamp) -> Wish {
     let span = span.unwrap_or(Span::Minute);
     // An hour of minutes, or a day of hours.
     let usual_ms = if span == Span::Minute { -3_600_000 } else { -24 * 3_600_000 };
-    let since = query.one("since", time).unwrap_or_else(|| now.plus_millis(usual_ms));
-    let until = query.one("until", time).unwrap_or(Timestamp::MAX);
+    let (since, until) = (query.one("since", time), query.one("until", time));
     let tenant = query.one("tenant", TenantSlug::new);
     let queue = query.one("queue", QueueName::new);
     let kind = query.one("kind", Kind::new);
-    let limit = query.one("limit", |text| {
-        let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
-        limit.ok_or("must be a whole number from 1 to 10000")
-    });
     let by = query.many("by");
     if by.iter().any(|by| !["tenant", "queue", "kind"].contains(&by.as_str())) {
         query.fault("by", "must be tenant, queue or kind");
     }
     let has = |name: &str| by.iter().any(|by| by == name);
+    let filter = (span, since, until, &tenant, &queue, &kind, ["tenant", "queue", "kind"].map(has));
+    let list = List::new("stats", &filter);
+    let Wanted { after, limit } = Wanted::read(query, &list);
+    let behind = after.unwrap_or_else(|| Behind {
+        since: span.floor(since.unwrap_or_else(|| now.plus_millis(usual_ms))),
+        // What begins while pages are read would move the others.
+        until: until.unwrap_or(Timestamp::MAX).min(now.plus_micros(1)),
+        buckets: 0,
+    });
     let series = SeriesWish {
         span,
-        since: span.floor(since),
-        until,
+        since: behind.since,
+        until: behind.until,
         tenant: None,
         queue,
         kind,
         by_tenant: has("tenant"),
         by_queue: has("queue"),
         by_kind: has("kind"),
-        limit: limit.unwrap_or(DEFAULT_LIMIT),
+        limit: behind.buckets.saturating_add(limit).saturating_add(1),
     };
-    Wish { series, tenant }
+    Wish { series, tenant, list, behind, limit }
 }
 
 fn bucket(bucket: &Bucket) -> wire::StatBucket {
@@ -103,9 +131,13 @@ pub(super) async fn read_stats(
     _: Asker<Operator>,
     mut query: Query,
 ) -> Result<Answer<wire::StatSeries>, Problem> {
-    let Wish { series, tenant } = read(&mut query, state.insight.now());
+    let Wish { series, tenant, list, behind, limit } = read(&mut query, state.insight.now());
     query.close()?;
     let span_seconds = series.span.seconds().unsigned_abs();
     let found = detached(async move { state.insight.series(series, tenant.as_ref()).await }).await??;
-    Ok(Answer(wire::StatSeries { span_seconds, items: found.iter().map(bucket).collect() }))
+    let mut rest = found.iter().skip(behind.buckets as usize);
+    let items: Vec<_> = rest.by_ref().take(limit as usize).map(bucket).collect();
+    let next = Behind { buckets: behind.buckets.saturating_add(limit), ..behind };
+    let next_cursor = rest.next().map(|_| list.cursor(&next));
+    Ok(Answer(wire::StatSeries { span_seconds, items, next_cursor }))
 }

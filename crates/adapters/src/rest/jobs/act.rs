@@ -1,6 +1,7 @@
 //! Acting on one job.
 
 use axum::extract::State;
+use taskflow_application::Caller;
 use taskflow_domain::Edit;
 use taskflow_protocol as wire;
 
@@ -16,11 +17,33 @@ use super::wire::job;
 use super::wish::{PRIORITIES, labels};
 
 /// A reason has at most this many characters.
-const MAX_REASON: usize = 1_000;
+pub(super) const MAX_REASON: usize = 1_000;
 
-/// An object without fields, for actions that take nothing.
-fn nothing(value: Value<'_>, faults: &mut Faults) -> Option<()> {
-    Object::open(value, &Path::ROOT, faults).map(Object::close)
+/// A body that says at most why.
+#[derive(Default)]
+pub(in super::super) struct Why(Option<String>);
+
+impl Why {
+    /// Reads it.
+    pub(in super::super) fn read(value: Value<'_>, faults: &mut Faults) -> Option<Self> {
+        let mut object = Object::open(value, &Path::ROOT, faults)?;
+        let reason = object.optional("reason", decode::text_of(MAX_REASON));
+        object.close();
+        Some(Self(reason))
+    }
+
+    /// Who asks, with this reason if there is one.
+    pub(in super::super) fn of(self, caller: Caller) -> Caller {
+        because(caller, self.0)
+    }
+}
+
+/// Who asks, with the reason of the body where it names one.
+pub(super) fn because(caller: Caller, reason: Option<String>) -> Caller {
+    match reason {
+        Some(reason) => Caller { reason: Some(reason.into()), ..caller },
+        None => caller,
+    }
 }
 
 /// Cancel a job
@@ -45,12 +68,7 @@ pub(super) async fn cancel_job(
     _: NoQuery,
     body: Body<MAX_BODY>,
 ) -> Result<Answer<wire::Job>, Problem> {
-    let reason: Option<String> = body.read_if_sent(|value, faults| {
-        let mut object = Object::open(value, &Path::ROOT, faults)?;
-        let reason = object.optional("reason", decode::text_of(MAX_REASON));
-        object.close();
-        Some(reason)
-    })?;
+    let Why(reason) = body.read_if_sent(Why::read)?;
     let work = async move { state.jobs.cancel(&caller, id, reason.as_deref()).await };
     Ok(Answer(job(&detached(work).await??)))
 }
@@ -58,7 +76,7 @@ pub(super) async fn cancel_job(
 /// Send an ended job through again
 ///
 /// Possible for FAILED, DEAD and CANCELLED jobs. The retry budget begins anew,
-/// the attempts keep their numbers.
+/// the attempts keep their numbers. The body may be left out.
 #[utoipa::path(
     post,
     path = "/v1/jobs/{id}/retry",
@@ -66,6 +84,7 @@ pub(super) async fn cancel_job(
     tag = "jobs",
     security(("key" = ["jobs:write"])),
     params(TenantHeader, JobParam),
+    request_body = Option<wire::ReasonRequest>,
     responses((status = 200, description = "The job.", body = wire::Job), ActProblems)
 )]
 pub(super) async fn retry_job(
@@ -75,13 +94,13 @@ pub(super) async fn retry_job(
     _: NoQuery,
     body: Body<MAX_BODY>,
 ) -> Result<Answer<wire::Job>, Problem> {
-    body.read_if_sent(nothing)?;
+    let caller = body.read_if_sent(Why::read)?.of(caller);
     Ok(Answer(job(&detached(async move { state.jobs.retry(&caller, id).await }).await??)))
 }
 
 /// Hold a job
 ///
-/// Possible for WAITING, SCHEDULED and PENDING jobs.
+/// Possible for WAITING, SCHEDULED and PENDING jobs. The body may be left out.
 #[utoipa::path(
     post,
     path = "/v1/jobs/{id}/pause",
@@ -89,6 +108,7 @@ pub(super) async fn retry_job(
     tag = "jobs",
     security(("key" = ["jobs:write"])),
     params(TenantHeader, JobParam),
+    request_body = Option<wire::ReasonRequest>,
     responses((status = 200, description = "The job.", body = wire::Job), ActProblems)
 )]
 pub(super) async fn pause_job(
@@ -98,13 +118,13 @@ pub(super) async fn pause_job(
     _: NoQuery,
     body: Body<MAX_BODY>,
 ) -> Result<Answer<wire::Job>, Problem> {
-    body.read_if_sent(nothing)?;
+    let caller = body.read_if_sent(Why::read)?.of(caller);
     Ok(Answer(job(&detached(async move { state.jobs.pause(&caller, id).await }).await??)))
 }
 
 /// End the hold on a job
 ///
-/// Possible for PAUSED jobs.
+/// Possible for PAUSED jobs. The body may be left out.
 #[utoipa::path(
     post,
     path = "/v1/jobs/{id}/resume",
@@ -112,6 +132,7 @@ pub(super) async fn pause_job(
     tag = "jobs",
     security(("key" = ["jobs:write"])),
     params(TenantHeader, JobParam),
+    request_body = Option<wire::ReasonRequest>,
     responses((status = 200, description = "The job.", body = wire::Job), ActProblems)
 )]
 pub(super) async fn resume_job(
@@ -121,7 +142,7 @@ pub(super) async fn resume_job(
     _: NoQuery,
     body: Body<MAX_BODY>,
 ) -> Result<Answer<wire::Job>, Problem> {
-    body.read_if_sent(nothing)?;
+    let caller = body.read_if_sent(Why::read)?.of(caller);
     Ok(Answer(job(&detached(async move { state.jobs.resume(&caller, id).await }).await??)))
 }
 

@@ -78,7 +78,8 @@ pub(super) fn of_body(value: Value<'_>, path: &Path<'_>, faults: &mut Faults) ->
     let mut object = Object::open(value, path, faults)?;
     let state =
         |value: Value<'_>, path: &Path<'_>, faults: &mut Faults| decode::choice(STATES)(value, path, faults);
-    let states = object.optional("state", decode::list(0..=STATES.len(), state));
+    // An empty list would mean every state, which nobody means who writes it.
+    let states = object.optional("state", decode::list(1..=STATES.len(), state));
     let filter = JobFilter {
         states: in_order(states.unwrap_or_default()),
         queue: object.optional("queue", decode::made(QueueName::new)),

@@ -14,8 +14,9 @@ use utoipa_axum::routes;
 
 use super::ApiState;
 
+pub(super) use act::Why;
 pub(super) use submit::traceparent;
-pub(super) use target::target;
+pub(super) use target::templated_target;
 pub(super) use wire::{attempt, claimed, job, state};
 pub(super) use wish::{MAX_DOCUMENT, retry_policy};
 

@@ -13,6 +13,8 @@ use super::super::json::{Object, Value, decode};
 
 /// A URL has at most this many bytes.
 const MAX_URL: usize = 2048;
+/// A text with expressions has at most this many bytes.
+const MAX_TEMPLATE: usize = 16 * 1024;
 /// A call has at most this many headers of its own.
 const MAX_HEADERS: usize = 50;
 /// The name of a header has at most this many bytes, and its value so many.
@@ -29,19 +31,47 @@ enum Kind {
     Builtin,
 }
 
+/// What the texts of a target are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Texts {
+    /// Taken as they stand.
+    Plain,
+    /// Those that hold an expression are judged when it is answered.
+    Templates,
+}
+
+impl Texts {
+    fn judged_later(self, text: &str) -> bool {
+        self == Self::Templates && text.contains("${")
+    }
+}
+
 /// Reads a target.
-pub(in super::super) fn target(value: Value<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<Target> {
+pub(super) fn target(value: Value<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<Target> {
+    read(value, path, faults, Texts::Plain)
+}
+
+/// Reads a target of which some texts may be templates.
+pub(in super::super) fn templated_target(
+    value: Value<'_>,
+    path: &Path<'_>,
+    faults: &mut Faults,
+) -> Option<Target> {
+    read(value, path, faults, Texts::Templates)
+}
+
+fn read(value: Value<'_>, path: &Path<'_>, faults: &mut Faults, texts: Texts) -> Option<Target> {
     let mut object = Object::open(value, path, faults)?;
     let kinds = &[("http", Kind::Http), ("builtin", Kind::Builtin)];
     let target = match object.required("type", decode::choice(kinds))? {
-        Kind::Http => http(&mut object).map(Target::Http),
+        Kind::Http => http(&mut object, texts).map(Target::Http),
         Kind::Builtin => builtin(&mut object),
     };
     object.close();
     target
 }
 
-fn http(object: &mut Object<'_, '_, '_>) -> Option<HttpTarget> {
+fn http(object: &mut Object<'_, '_, '_>, texts: Texts) -> Option<HttpTarget> {
     let methods = &[
         ("GET", Method::Get),
         ("POST", Method::Post),
@@ -49,6 +79,14 @@ fn http(object: &mut Object<'_, '_, '_>) -> Option<HttpTarget> {
         ("PATCH", Method::Patch),
         ("DELETE", Method::Delete),
     ];
+    let url = |text: &str| if texts.judged_later(text) { template(text) } else { url(text) };
+    let header = |name: &str, value: &str| {
+        if texts.judged_later(value) {
+            template(value).and_then(|_| header(name, ""))
+        } else {
+            header(name, value)
+        }
+    };
     let url = object.required("url", decode::made(url));
     let method = object.optional("method", decode::choice(methods)).unwrap_or_default();
     let headers = object.optional("headers", decode::strings(MAX_HEADERS, header)).unwrap_or_default();
@@ -78,6 +116,13 @@ fn builtin(object: &mut Object<'_, '_, '_>) -> Option<Target> {
 
 fn status(value: Value<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<u16> {
     decode::whole(STATUSES)(value, path, faults).map(|status| status as u16)
+}
+
+fn template(text: &str) -> Result<String, String> {
+    if text.len() > MAX_TEMPLATE {
+        return Err(format!("must have at most {MAX_TEMPLATE} bytes"));
+    }
+    Ok(text.to_owned())
 }
 
 /// Where a target may be at all, in the form in which it is kept; what a worker

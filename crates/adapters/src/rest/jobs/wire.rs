@@ -135,7 +135,7 @@ pub(in super::super) fn job(job: &Job) -> wire::Job {
             failed: job.progress.failed,
         },
         result: last_end.and_then(|end| end.result.as_ref()).map(document),
-        last_error: last_end.and_then(|end| end.error.as_ref()).map(attempt_error),
+        last_error: job.last_error.as_ref().map(attempt_error),
         state_reason: facts.reason,
         worker_id: facts.worker,
         next_run_at: facts.due.map(Time),

@@ -150,19 +150,20 @@ pub(in super::super) fn retry_policy(
     ];
     let mut object = Object::open(value, path, faults)?;
     let mut policy = RetryPolicy::default();
-    if let Some(attempts) = object.optional("max_attempts", decode::whole(0..=u64::MAX)) {
+    let (attempts, delays) = (1..=u64::from(RetryPolicy::MOST_ATTEMPTS), 0..=RetryPolicy::LONGEST_DELAY_MS);
+    if let Some(attempts) = object.optional("max_attempts", decode::whole(attempts)) {
         policy.max_attempts = u16::try_from(attempts).unwrap_or(u16::MAX);
     }
     if let Some(strategy) = object.optional("strategy", decode::choice(strategies)) {
         policy.strategy = strategy;
     }
-    if let Some(delay) = object.optional("base_delay_ms", decode::whole(0..=u64::MAX)) {
+    if let Some(delay) = object.optional("base_delay_ms", decode::whole(delays.clone())) {
         policy.base_delay_ms = delay;
     }
     if let Some(factor) = object.optional("factor", decode::number) {
         policy.factor = factor;
     }
-    if let Some(delay) = object.optional("max_delay_ms", decode::whole(0..=u64::MAX)) {
+    if let Some(delay) = object.optional("max_delay_ms", decode::whole(delays)) {
         policy.max_delay_ms = delay;
     }
     if let Some(jitter) = object.optional("jitter", decode::choice(jitters)) {

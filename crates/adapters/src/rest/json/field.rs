@@ -66,7 +66,12 @@ impl<'a, 'p, 'f> Object<'a, 'p, 'f> {
         for (key, _) in &self.members {
             // A doubled key is told by `check`; its second occurrence is known.
             if !self.known.iter().any(|known| known == key) {
-                let detail = format!("unknown field; known are {}", self.known.join(", "));
+                let detail = match self.known.as_slice() {
+                    [] => "unknown field; this body has none, and a reason goes into the header \
+                           Taskflow-Reason"
+                        .to_owned(),
+                    known => format!("unknown field; known are {}", known.join(", ")),
+                };
                 self.faults.at(&self.path.key(key), detail);
             }
         }
@@ -148,6 +153,21 @@ pub(crate) mod decode {
     pub(crate) fn whole<'a>(
         range: RangeInclusive<u64>,
     ) -> impl FnOnce(Value<'a>, &Path<'_>, &mut Faults) -> Option<u64> {
+        whole_in(range.clone(), range)
+    }
+
+    /// A whole number whose range is judged later, together with what else is wrong
+    /// with it; what is no such number at all is told that range here.
+    pub(crate) fn whole_of<'a>(
+        range: RangeInclusive<u64>,
+    ) -> impl FnOnce(Value<'a>, &Path<'_>, &mut Faults) -> Option<u64> {
+        whole_in(0..=u64::MAX, range)
+    }
+
+    fn whole_in<'a>(
+        taken: RangeInclusive<u64>,
+        told: RangeInclusive<u64>,
+    ) -> impl FnOnce(Value<'a>, &Path<'_>, &mut Faults) -> Option<u64> {
         move |value, path, faults| {
             let number = match value.shape() {
                 Shape::Number(number) => number,
@@ -158,9 +178,9 @@ pub(crate) mod decode {
                 let exact = float.fract() == 0.0 && (0.0..9_007_199_254_740_992.0).contains(&float);
                 exact.then_some(float as u64)
             });
-            let met = met.filter(|met| range.contains(met));
+            let met = met.filter(|met| taken.contains(met));
             if met.is_none() {
-                let (from, to) = (range.start(), range.end());
+                let (from, to) = (told.start(), told.end());
                 faults.at(path, format!("must be a whole number from {from} to {to}"));
             }
             met
@@ -183,6 +203,20 @@ pub(crate) mod decode {
             faults.at(path, "must be an RFC 3339 time, such as 2026-01-31T09:30:00Z");
         }
         time
+    }
+
+    /// A point in time that has not come.
+    pub(crate) fn time_after<'a>(
+        now: Timestamp,
+    ) -> impl FnOnce(Value<'a>, &Path<'_>, &mut Faults) -> Option<Timestamp> {
+        move |value, path, faults| {
+            let time = time(value, path, faults)?;
+            if time <= now {
+                faults.at(path, format!("must lie in the future; it is {now}"));
+                return None;
+            }
+            Some(time)
+        }
     }
 
     /// A UUID in its usual form.

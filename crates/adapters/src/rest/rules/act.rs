@@ -1,7 +1,7 @@
 //! Starting rules by hand, and rehearsing them.
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use taskflow_application::automation::RuleWish;
 use taskflow_domain::Json;
@@ -12,10 +12,11 @@ use super::super::body::{Body, MAX_BODY};
 use super::super::describe::{RuleParam, SetRuleProblems, TenantHeader};
 use super::super::extract::{Answer, Asker, RulesRead, RulesWrite, detached};
 use super::super::fault::{Faults, Path};
-use super::super::jobs::MAX_DOCUMENT;
+use super::super::jobs::{MAX_DOCUMENT, traceparent};
 use super::super::json::{Object, Value, decode};
 use super::super::problem::Problem;
 use super::super::query::NoQuery;
+use super::save::all_faults;
 use super::wire::{firing, simulation};
 use super::{RulePath, read};
 
@@ -49,13 +50,18 @@ pub(super) async fn trigger_rule(
     Asker(caller, ..): Asker<RulesWrite>,
     RulePath(id): RulePath,
     _: NoQuery,
+    headers: HeaderMap,
     body: Body<MAX_BODY>,
 ) -> Result<Response, Problem> {
+    let trace = traceparent(&headers);
     let Given(input) = body.read_if_sent(input)?;
     let input = input.unwrap_or_else(Json::null);
     let automation = state.rules()?.clone();
-    let fired = detached(async move { automation.trigger(&caller, id, input).await }).await??;
-    let items = fired.iter().map(firing).collect();
+    let work = async move {
+        let fired = automation.trigger(&caller, id, input, trace).await?;
+        automation.named(fired).await
+    };
+    let items = detached(work).await??.iter().map(|(fired, tenant)| firing(fired, tenant)).collect();
     Ok((StatusCode::ACCEPTED, Answer(wire::FiringItems { items })).into_response())
 }
 
@@ -84,7 +90,11 @@ pub(super) async fn simulate_rule(
     let asker = caller.clone();
     let old = detached(async move { automation.get(&asker, id).await }).await??;
     let old = RuleWish { document: old.document, enabled: old.enabled, mode: old.mode, secret: None };
-    let (since, instead) = body.read_if_sent(|value, faults| read::rehearsal(value, faults, &old))?;
+    let (asked, faults) = body.read_partly_if_sent(|value, faults| read::rehearsal(value, faults, &old))?;
+    let (since, instead) = asked.unwrap_or_default();
+    if !faults.is_empty() {
+        return Err(all_faults(&state, instead, faults).await?);
+    }
     let automation = state.rules()?.clone();
     let work = async move { automation.simulate(&caller, id, instead, since).await };
     Ok(Answer(simulation(detached(work).await??)))

@@ -1,10 +1,10 @@
 //! Reading the actions of rules: jobs of which some texts are templates.
 
-use taskflow_domain::Target;
+use taskflow_application::jobs::JobWish;
 use taskflow_domain::rule::Action;
 
 use super::super::fault::{Faults, Path};
-use super::super::jobs::{MAX_DOCUMENT, retry_policy, target};
+use super::super::jobs::{MAX_DOCUMENT, retry_policy, templated_target};
 use super::super::json::{Object, Value, decode};
 
 /// The longest template of one text, in characters.
@@ -12,8 +12,29 @@ const MAX_TEMPLATE: usize = 16 * 1024;
 /// The most labels.
 const MAX_LABELS: usize = 100;
 
-/// Reads an action.
-pub(super) fn action(value: Value<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<Action> {
+/// Reads an action. What cannot be read is noted, and something harmless stands in
+/// its place, so that the others keep their numbers and are judged as well.
+pub(super) fn action(value: Value<'_>, path: &Path<'_>, faults: &mut Faults) -> Action {
+    read(value, path, faults).unwrap_or_else(stand_in)
+}
+
+/// An action without faults, in the place of what could not be read.
+pub(super) fn stand_in() -> Action {
+    Action {
+        kind: "unread".to_owned(),
+        queue: None,
+        priority: None,
+        payload: serde_json::Value::Null,
+        labels: std::collections::BTreeMap::new(),
+        target: None,
+        retry_policy: None,
+        timeout_ms: None,
+        run_at: None,
+        idempotency_key: None,
+    }
+}
+
+fn read(value: Value<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<Action> {
     let mut object = Object::open(value, path, faults)?;
     let kind = object.required("kind", decode::text_of(1_000));
     let queue = object.optional("queue", decode::text_of(MAX_TEMPLATE));
@@ -22,12 +43,12 @@ pub(super) fn action(value: Value<'_>, path: &Path<'_>, faults: &mut Faults) -> 
     let labels = object.optional("labels", decode::strings(MAX_LABELS, |_, _| Ok(())));
     let target = object.optional("target", templated_target);
     let retry_policy = object.optional("retry_policy", retry_policy);
-    let timeout_ms = object.optional("timeout_ms", decode::whole(0..=u64::MAX));
+    let timeout_ms = object.optional("timeout_ms", decode::whole_of(1..=JobWish::MAX_TIMEOUT_MS));
     let run_at = object.optional("run_at", decode::text_of(MAX_TEMPLATE));
     let idempotency_key = object.optional("idempotency_key", decode::text_of(MAX_TEMPLATE));
     object.close();
     Some(Action {
-        kind: kind?,
+        kind: kind.unwrap_or_else(|| stand_in().kind),
         queue,
         priority,
         payload: payload.map(|payload| payload.to_value()).unwrap_or_default(),
@@ -38,12 +59,4 @@ pub(super) fn action(value: Value<'_>, path: &Path<'_>, faults: &mut Faults) -> 
         run_at,
         idempotency_key,
     })
-}
-
-/// A target, which cannot be judged by its form where it holds templates.
-fn templated_target(value: Value<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<Target> {
-    if !value.raw().contains("${") {
-        return target(value, path, faults);
-    }
-    serde_json::from_str(value.raw()).map_err(|error| faults.at(path, error.to_string())).ok()
 }

@@ -1,8 +1,9 @@
 //! Looking at rules, at what they came to, and at when they come next.
 
 use axum::extract::State;
+use taskflow_application::automation::AutomationError;
 use taskflow_application::ports::{FiringPage, RulePage};
-use taskflow_domain::{FiringId, FiringOutcome, RuleId, Timestamp};
+use taskflow_domain::{FiringId, FiringOutcome, RuleId, TenantSlug, Timestamp};
 use taskflow_protocol as wire;
 
 use super::super::ApiState;
@@ -101,14 +102,20 @@ pub(super) async fn list_firings(
     let outcome = query.one("outcome", |text| {
         FiringOutcome::parse(text).ok_or("must be FIRED, SKIPPED, BLOCKED, ERROR or SHADOW")
     });
-    let list = List::new("firings", &(&caller.slug, id, outcome));
+    let of = query.one("tenant", TenantSlug::new);
+    let list = List::new("firings", &(&caller.slug, id, outcome, &of));
     let wanted = Wanted::<FiringId>::read(&mut query, &list);
     query.close()?;
-    let page = FiringPage { before: wanted.after, outcome, limit: wanted.limit };
+    let page = FiringPage { before: wanted.after, outcome, limit: wanted.limit, tenant: None };
     let automation = state.rules()?.clone();
-    let listed = detached(async move { automation.firings(&caller, id, page).await }).await??;
-    let next_cursor = listed.items.last().filter(|_| listed.more).map(|last| list.cursor(&last.id));
-    Ok(Answer(wire::FiringList { items: listed.items.iter().map(firing).collect(), next_cursor }))
+    let work = async move {
+        let listed = automation.firings(&caller, id, of.as_ref(), page).await?;
+        Ok::<_, AutomationError>((automation.named(listed.items).await?, listed.more))
+    };
+    let (listed, more) = detached(work).await??;
+    let next_cursor = listed.last().filter(|_| more).map(|(last, _)| list.cursor(&last.id));
+    let items = listed.iter().map(|(fired, tenant)| firing(fired, tenant)).collect();
+    Ok(Answer(wire::FiringList { items, next_cursor }))
 }
 
 /// Preview when a cron rule fires
@@ -168,7 +175,7 @@ pub(super) async fn get_rule_stats(
     operation_id = "listDeliveries",
     tag = "rules",
     security(("key" = ["rules:read"])),
-    params(TenantHeader, RuleParam, DeliveryParams),
+    params(TenantHeader, RuleParam, DeliveryParams, PageParams),
     responses((status = 200, description = "The deliveries.", body = wire::DeliveryList), WrongTriggerProblems)
 )]
 pub(super) async fn list_deliveries(
@@ -178,9 +185,12 @@ pub(super) async fn list_deliveries(
     mut query: Query,
 ) -> Result<Answer<wire::DeliveryList>, Problem> {
     let since = query.one("since", time);
-    let limit = query.one("limit", |text| count(text, 500)).unwrap_or(50) as u32;
+    let list = List::new("deliveries", &(&caller.slug, id, since));
+    let Wanted { after, limit } = Wanted::read(&mut query, &list);
     query.close()?;
     let automation = state.rules()?.clone();
-    let found = detached(async move { automation.deliveries(&caller, id, since, limit).await }).await??;
-    Ok(Answer(wire::DeliveryList { items: found.iter().map(inbound).collect() }))
+    let work = async move { automation.deliveries(&caller, id, since, after, limit).await };
+    let found = detached(work).await??;
+    let next_cursor = found.items.last().filter(|_| found.more).map(|last| list.cursor(&last.id));
+    Ok(Answer(wire::DeliveryList { items: found.items.iter().map(inbound).collect(), next_cursor }))
 }

@@ -10,7 +10,7 @@ use taskflow_domain::{RuleDocument, Timestamp};
 
 use super::super::fault::{Faults, Path};
 use super::super::json::{Object, Value, decode};
-use super::action::action;
+use super::action::{action, stand_in};
 use crate::webhook::signature_faults;
 
 /// More actions than this are not read; how many a rule may have is the domain's.
@@ -22,13 +22,14 @@ const MAX_SOURCE: usize = 16 * 1024;
 
 const MODES: &[(&str, Mode)] = &[("live", Mode::Live), ("shadow", Mode::Shadow)];
 
-/// Reads a rule. It is there even if something is wrong with parts that can be
-/// left out, so that the rest of it can be judged in the same answer.
+/// Reads a rule. In the place of parts that cannot be read stands something
+/// harmless, so that the rest can be judged in the same answer: what is answered
+/// beside faults is good for nothing else.
 pub(super) fn rule(value: Value<'_>, faults: &mut Faults, has_secret: bool) -> Option<RuleWish> {
     let mut object = Object::open(value, &Path::ROOT, faults)?;
     let wish = fields(&mut object, None, has_secret);
     object.close();
-    wish
+    Some(wish)
 }
 
 /// Reads a rehearsal: since when, and the fields to be tried instead of `old`'s.
@@ -41,14 +42,15 @@ pub(super) fn rehearsal(
     let since = object.optional("since", decode::time);
     let wish = fields(&mut object, Some(old), true);
     object.close();
-    wish.map(|wish| (since, (wish != *old).then_some(wish)))
+    Some((since, (wish != *old).then_some(wish)))
 }
 
-fn fields(object: &mut Object<'_, '_, '_>, old: Option<&RuleWish>, has_secret: bool) -> Option<RuleWish> {
+fn fields(object: &mut Object<'_, '_, '_>, old: Option<&RuleWish>, has_secret: bool) -> RuleWish {
     let before = old.map(|old| &old.document);
     let read_trigger =
         |value: Value<'_>, path: &Path<'_>, faults: &mut Faults| trigger(value, path, faults, has_secret);
-    let read_actions = decode::list(0..=MOST_ACTIONS, action);
+    let read_actions =
+        decode::list(0..=MOST_ACTIONS, |value, path, faults| Some(action(value, path, faults)));
     let (name, trigger, actions) = match before {
         None => (
             object.required("name", decode::text_of(MAX_TEXT)),
@@ -65,22 +67,27 @@ fn fields(object: &mut Object<'_, '_, '_>, old: Option<&RuleWish>, has_secret: b
     let mode = object.optional("mode", decode::choice(MODES));
     let for_each_tenant = object.optional("for_each_tenant", decode::text_of(MAX_SOURCE));
     let condition = object.optional("condition", decode::text_of(MAX_SOURCE));
-    let (trigger, secret) = trigger?;
+    let (trigger, secret) = trigger.unwrap_or_else(any_trigger);
     let document = RuleDocument {
-        name: name?,
+        name: name.unwrap_or_else(|| "unread".to_owned()),
         trigger,
         for_each_tenant: for_each_tenant.or_else(|| before.and_then(|before| before.for_each_tenant.clone())),
         condition: condition
             .or_else(|| before.map(|before| before.condition.clone()))
             .unwrap_or_else(|| "true".to_owned()),
-        actions: actions?,
+        actions: actions.unwrap_or_else(|| vec![stand_in()]),
     };
-    Some(RuleWish {
+    RuleWish {
         document,
         enabled: enabled.unwrap_or_else(|| old.is_none_or(|old| old.enabled)),
         mode: mode.unwrap_or_else(|| old.map(|old| old.mode).unwrap_or_default()),
         secret,
-    })
+    }
+}
+
+/// A trigger whose rules may name every variable.
+fn any_trigger() -> Read {
+    (Trigger::Event { event: EventPattern("job.succeeded".to_owned()) }, None)
 }
 
 #[derive(Clone, Copy)]
@@ -100,7 +107,7 @@ fn trigger(value: Value<'_>, path: &Path<'_>, faults: &mut Faults, has_secret: b
     let mut object = Object::open(value, path, faults)?;
     let kind = object.required("type", decode::choice(KINDS))?;
     let read = match kind {
-        Kind::Cron => cron(&mut object).map(|cron| (Trigger::Cron(cron), None)),
+        Kind::Cron => Some((Trigger::Cron(cron(&mut object)), None)),
         Kind::Webhook => {
             let key = object.optional("key", decode::text_of(MAX_TEXT)).unwrap_or_default();
             let read = |value: Value<'_>, path: &Path<'_>, faults: &mut Faults| {
@@ -111,7 +118,9 @@ fn trigger(value: Value<'_>, path: &Path<'_>, faults: &mut Faults, has_secret: b
         }
         Kind::Event => {
             let event = object.required("event", decode::text_of(MAX_TEXT));
-            event.map(|event| (Trigger::Event { event: EventPattern(event) }, None))
+            Some(
+                event.map_or_else(any_trigger, |event| (Trigger::Event { event: EventPattern(event) }, None)),
+            )
         }
         Kind::Manual => Some((Trigger::Manual, None)),
     };
@@ -119,7 +128,7 @@ fn trigger(value: Value<'_>, path: &Path<'_>, faults: &mut Faults, has_secret: b
     read
 }
 
-fn cron(object: &mut Object<'_, '_, '_>) -> Option<CronTrigger> {
+fn cron(object: &mut Object<'_, '_, '_>) -> CronTrigger {
     let dialects = &[("standard", Dialect::Standard), ("quartz", Dialect::Quartz)];
     let overlaps = &[
         ("allow", Overlap::Allow),
@@ -133,9 +142,11 @@ fn cron(object: &mut Object<'_, '_, '_>) -> Option<CronTrigger> {
     let overlap = object.optional("overlap", decode::choice(overlaps)).unwrap_or_default();
     let misfire = object.optional("misfire", misfire).unwrap_or_default();
     let dst = object.optional("dst", dst).unwrap_or_default();
-    let jitter_ms = object.optional("jitter_ms", decode::whole(0..=u64::MAX)).unwrap_or_default();
+    let jitter_ms = object.optional("jitter_ms", decode::whole_of(0..=3_600_000)).unwrap_or_default();
     let timezone = timezone.unwrap_or_else(|| "UTC".to_owned());
-    Some(CronTrigger { expression: expression?, timezone, dialect, overlap, misfire, dst, jitter_ms })
+    let (expression, dialect) = expression
+        .map_or_else(|| ("@hourly".to_owned(), Dialect::Standard), |expression| (expression, dialect));
+    CronTrigger { expression, timezone, dialect, overlap, misfire, dst, jitter_ms }
 }
 
 fn misfire(value: Value<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<Misfire> {
@@ -147,8 +158,10 @@ fn misfire(value: Value<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<Mis
     let mut object = Object::open(value, path, faults)?;
     let misfire = Misfire {
         policy: object.optional("policy", decode::choice(policies)).unwrap_or_default(),
-        max: object.optional("max", decode::whole(0..=u64::from(u32::MAX))).map(|max| max as u32),
-        max_lateness_ms: object.optional("max_lateness_ms", decode::whole(0..=u64::MAX)),
+        max: object
+            .optional("max", decode::whole_of(1..=1_000))
+            .map(|max| u32::try_from(max).unwrap_or(u32::MAX)),
+        max_lateness_ms: object.optional("max_lateness_ms", decode::whole_of(1_000..=2_678_400_000)),
     };
     object.close();
     Some(misfire)
@@ -193,7 +206,7 @@ fn signature(
         ..SignatureSpec::default()
     };
     spec.scheme = object.optional("scheme", decode::choice(schemes)).unwrap_or_default();
-    spec.tolerance_s = object.optional("tolerance_s", decode::whole(0..=u64::MAX));
+    spec.tolerance_s = object.optional("tolerance_s", decode::whole_of(1..=3_600));
     for (field, detail) in signature_faults(&spec, secret.as_deref(), has_secret) {
         object.fault(field, detail);
     }

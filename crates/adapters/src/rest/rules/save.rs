@@ -17,21 +17,29 @@ use super::super::query::NoQuery;
 use super::wire::rule;
 use super::{RulePath, read};
 
-/// Reads a rule. Where parts of it cannot be read, the rest is judged all the
-/// same, so that one answer names everything.
+/// Reads a rule.
 async fn wish_of(state: &ApiState, body: &Body<MAX_BODY>, has_secret: bool) -> Result<RuleWish, Problem> {
-    let (wish, mut faults) = body.read_partly(|value, faults| read::rule(value, faults, has_secret))?;
+    let (wish, faults) = body.read_partly(|value, faults| read::rule(value, faults, has_secret))?;
     match wish {
         Some(wish) if faults.is_empty() => Ok(wish),
-        Some(wish) => {
-            let automation = state.rules()?.clone();
-            for fault in detached(async move { automation.faults(wish).await }).await? {
-                faults.note_pointer(&fault.pointer, fault.detail);
-            }
-            Err(Problem::invalid(faults))
-        }
-        None => Err(Problem::invalid(faults)),
+        wish => Err(all_faults(state, wish, faults).await?),
     }
+}
+
+/// Where parts of a rule cannot be read, the rest is judged all the same, so that
+/// one answer names everything.
+pub(super) async fn all_faults(
+    state: &ApiState,
+    wish: Option<RuleWish>,
+    mut faults: Faults,
+) -> Result<Problem, Problem> {
+    if let Some(wish) = wish {
+        let automation = state.rules()?.clone();
+        for fault in detached(async move { automation.faults(wish).await }).await? {
+            faults.note_pointer(&fault.pointer, fault.detail);
+        }
+    }
+    Ok(Problem::invalid(faults))
 }
 
 /// Make a rule

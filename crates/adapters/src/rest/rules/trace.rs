@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use taskflow_application::automation::{TraceNode, Traced};
+use taskflow_domain::TenantSlug;
 use taskflow_protocol as wire;
 
 use super::super::ApiState;
@@ -12,7 +13,7 @@ use super::super::problem::Problem;
 use super::super::query::NoQuery;
 use super::wire::{firing, inbound};
 
-fn node(of: &TraceNode) -> wire::TraceNode {
+fn node(of: &TraceNode, tenant: &TenantSlug) -> wire::TraceNode {
     let mut node = wire::TraceNode {
         kind: String::new(),
         event: None,
@@ -20,7 +21,7 @@ fn node(of: &TraceNode) -> wire::TraceNode {
         rule_name: None,
         job: None,
         attempts: Vec::new(),
-        children: of.children.iter().map(node).collect(),
+        children: of.children.iter().map(|child| node(child, tenant)).collect(),
     };
     match &of.what {
         Traced::Event(event) => {
@@ -29,7 +30,7 @@ fn node(of: &TraceNode) -> wire::TraceNode {
         }
         Traced::Firing(fired, name) => {
             "firing".clone_into(&mut node.kind);
-            node.firing = Some(firing(fired));
+            node.firing = Some(firing(fired, tenant));
             node.rule_name.clone_from(name);
         }
         Traced::Job(made, attempts) => {
@@ -44,7 +45,8 @@ fn node(of: &TraceNode) -> wire::TraceNode {
 /// See what a job came from and what came of it
 ///
 /// The tree of everything with the job's `correlation_id`: deliveries and events,
-/// firings, jobs with their attempts, and the jobs that those caused.
+/// firings, jobs with their attempts, and the jobs that those caused. A tree is
+/// shown to 32 levels and 8 MiB; `truncated` says that there is more.
 #[utoipa::path(
     get,
     path = "/v1/jobs/{id}/trace",
@@ -61,11 +63,12 @@ pub(super) async fn get_trace(
     _: NoQuery,
 ) -> Result<Answer<wire::Trace>, Problem> {
     let automation = state.rules()?.clone();
+    let tenant = caller.slug.clone();
     let trace = detached(async move { automation.trace(&caller, id).await }).await?;
     let trace = trace.map_err(|error| Problem::of_automation(error, "job"))?;
     Ok(Answer(wire::Trace {
         correlation_id: trace.correlation_id.0,
         truncated: trace.truncated,
-        roots: trace.roots.iter().map(node).collect(),
+        roots: trace.roots.iter().map(|root| node(root, &tenant)).collect(),
     }))
 }

@@ -39,9 +39,10 @@ pub(super) fn rule(rule: &Rule, tenant: &TenantSlug) -> wire::Rule {
     }
 }
 
-pub(crate) fn firing(firing: &Firing) -> wire::Firing {
+pub(crate) fn firing(firing: &Firing, tenant: &TenantSlug) -> wire::Firing {
     wire::Firing {
         id: firing.id.0,
+        tenant: tenant.as_str().to_owned(),
         rule_id: firing.rule.0,
         revision: firing.revision,
         at: Time(firing.at),

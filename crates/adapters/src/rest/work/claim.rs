@@ -6,10 +6,12 @@
 //! no attempt, instead of lying still until their leases expire. A long poll is
 //! a chain of short claims, so that such a task does not live long.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use taskflow_application::Caller;
-use taskflow_application::ports::{Claim, StoreResult};
-use taskflow_application::work::{Ended, RemoteClaim, Work};
+use taskflow_application::ports::Claim;
+use taskflow_application::work::{Ended, Guest, RemoteClaim, Work};
 use taskflow_domain::{Kind, QueueName, Verdict, WorkerName};
 use taskflow_protocol as wire;
 use tokio::sync::oneshot;
@@ -19,12 +21,13 @@ use tracing::Instrument;
 use super::super::ApiState;
 use super::super::body::{Body, MAX_BODY};
 use super::super::describe::{BulkProblems, TenantHeader};
-use super::super::extract::{Answer, Asker, Worker};
+use super::super::extract::{Answer, Asker, Worker, detached};
 use super::super::fault::{Faults, Path};
 use super::super::jobs::claimed;
 use super::super::json::{Object, Value, decode};
 use super::super::problem::Problem;
 use super::super::query::NoQuery;
+use super::waiting::Seat;
 
 /// A claim names at most this many queues, and this many kinds.
 const MAX_NAMES: usize = 100;
@@ -68,7 +71,9 @@ fn wish(value: Value<'_>, faults: &mut Faults) -> Option<RemoteClaim> {
 ///
 /// Jobs without a target, of the kinds that the worker serves. If there is none,
 /// the answer waits for `wait_ms` until there is one. The worker extends the
-/// leases by heartbeats, and reports the end of each attempt.
+/// leases by heartbeats, and reports the end of each attempt. Of one tenant, 500
+/// claims may wait in each process; more are answered 429. Names of workers are
+/// each tenant's own.
 #[utoipa::path(
     post,
     path = "/v1/worker/claim",
@@ -86,13 +91,17 @@ pub(super) async fn claim_jobs(
     body: Body<MAX_BODY>,
 ) -> Result<Answer<wire::ClaimAnswer>, Problem> {
     let wish = body.read(wish)?;
+    let seat = (wish.wait_ms > 0).then(|| state.waiting.sit(&caller.slug)).transpose()?.map(Arc::new);
+    let (work, known, wished) = (state.work.clone(), caller.clone(), wish.clone());
+    let guest = detached(async move { work.welcome(&known, &wished).await }).await??;
     let give_up = Instant::now() + Duration::from_millis(wish.wait_ms);
     loop {
         let left = give_up.saturating_duration_since(Instant::now()).as_millis();
         let wait_ms = u64::try_from(left).unwrap_or(0).min(LINK_MS);
         let link = RemoteClaim { wait_ms, ..wish.clone() };
+        let Some(guest) = guest else { return Ok(Answer(wire::ClaimAnswer { items: Vec::new() })) };
         let claim = tokio::select! {
-            claim = one_link(state.work.clone(), caller.clone(), link) => claim?,
+            claim = one_link(state.clone(), caller.clone(), guest, link, seat.clone()) => claim?,
             () = state.stop.cancelled() => Claim::default(),
         };
         let over = Instant::now() >= give_up || state.stop.is_cancelled();
@@ -103,17 +112,35 @@ pub(super) async fn claim_jobs(
     }
 }
 
-async fn one_link(work: Work, caller: Caller, wish: RemoteClaim) -> Result<Claim, Problem> {
-    let (answer, answered) = oneshot::channel::<StoreResult<Claim>>();
+/// A claim that waits for a while. The key is asked again before its jobs go out,
+/// and at the end of every link: one that was revoked meanwhile gets none. It has
+/// its seat to the end, although its client may be gone before.
+async fn one_link(
+    state: ApiState,
+    caller: Caller,
+    guest: Guest,
+    wish: RemoteClaim,
+    seat: Option<Arc<Seat>>,
+) -> Result<Claim, Problem> {
+    let (answer, answered) = oneshot::channel::<Result<Claim, Problem>>();
     let task = async move {
-        let claim = work.claim_remote(&caller, wish).await;
-        if let Err(Ok(unheard)) = answer.send(claim) {
-            hand_back(&work, unheard).await;
+        let claim = state.work.claim_for(guest, &wish).await;
+        drop(seat);
+        let claim = match claim {
+            Ok(claim) => claim,
+            Err(error) => return drop(answer.send(Err(error.into()))),
+        };
+        if let Err(denied) = state.access.still_open(&caller).await {
+            hand_back(&state.work, claim).await;
+            return drop(answer.send(Err(denied.into())));
+        }
+        if let Err(Ok(unheard)) = answer.send(Ok(claim)) {
+            hand_back(&state.work, unheard).await;
         }
     };
     tokio::spawn(task.in_current_span());
     match answered.await {
-        Ok(claim) => Ok(claim?),
+        Ok(claim) => claim,
         Err(error) => Err(Problem::internal(&error)),
     }
 }

@@ -2,11 +2,14 @@
 
 mod claim;
 mod report;
+mod waiting;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::ApiState;
+
+pub(super) use waiting::Waiting;
 
 /// The routes. Each call of `routes!` is one path.
 pub(super) fn routes() -> OpenApiRouter<ApiState> {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use axum::extract::State;
 use taskflow_application::ports::StoreResult;
 use taskflow_application::work::{ItemError, RemoteFailure, RemoteLease, RemoteProgress, Settled};
+use taskflow_domain::change::Stop;
 use taskflow_domain::{AttemptError, JobId, Json, Kind, LeaseToken, Progress, RetryPolicy};
 use taskflow_protocol as wire;
 
@@ -115,7 +116,9 @@ fn settled(item: wire::ReportItem, settled: Settled) -> wire::ReportItem {
 /// Extend leases
 ///
 /// Answers for each lease whether it is still held, and whether the worker
-/// should stop the job.
+/// should stop the job: because somebody asked for its end, or because the
+/// attempt takes longer than its timeout. No lease outlasts the timeout by more
+/// than 5 seconds; then the attempt ends as TIMEOUT.
 #[utoipa::path(
     post,
     path = "/v1/worker/heartbeat",
@@ -181,10 +184,65 @@ fn attempt_error(value: Value<'_>, path: &Path<'_>, faults: &mut Faults) -> Opti
     Some(AttemptError { kind: kind?.as_str().to_owned(), message: message? })
 }
 
-/// Report attempts that failed
+/// The outcomes that a worker may tell of an attempt without success.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Failed,
+    Cancelled,
+    Interrupted,
+    Snoozed,
+}
+
+const OUTCOMES: &[(&str, Told)] = &[
+    ("FAILED", Told::Failed),
+    ("CANCELLED", Told::Cancelled),
+    ("INTERRUPTED", Told::Interrupted),
+    ("SNOOZED", Told::Snoozed),
+];
+
+/// How an attempt ended without success; fields that mean nothing for its outcome
+/// are faults.
+fn stop(object: &mut Object<'_, '_, '_>) -> Option<Stop> {
+    let outcome = object.optional("outcome", decode::choice(OUTCOMES));
+    let failed = matches!(outcome, None | Some(Told::Failed));
+    let error = if failed {
+        object.required("error", attempt_error)
+    } else {
+        object.optional("error", attempt_error)
+    };
+    let permanent = object.optional("permanent", decode::boolean);
+    let retry_after_ms = object.optional("retry_after_ms", decode::whole(0..=RetryPolicy::LONGEST_DELAY_MS));
+    if !failed && error.is_some() {
+        object.fault("error", "is for failures");
+    }
+    if !failed && permanent.is_some() {
+        object.fault("permanent", "is for failures");
+    }
+    if matches!(outcome, Some(Told::Cancelled | Told::Interrupted)) && retry_after_ms.is_some() {
+        object.fault("retry_after_ms", "is for failures and SNOOZED");
+    }
+    let permanent = permanent.unwrap_or(false);
+    match outcome {
+        None => Some(Stop::Ended { error: error?, permanent, retry_after_ms }),
+        Some(Told::Failed) => Some(Stop::Failed { error: error?, permanent, retry_after_ms }),
+        Some(Told::Cancelled) => Some(Stop::Told),
+        Some(Told::Interrupted) => Some(Stop::Interrupted),
+        Some(Told::Snoozed) => {
+            if retry_after_ms.is_none() {
+                object.fault("retry_after_ms", "is required for SNOOZED");
+            }
+            Some(Stop::Snoozed { for_ms: retry_after_ms? })
+        }
+    }
+}
+
+/// Report attempts that did not succeed
 ///
-/// The job is tried again as its retry policy says, unless the failure is
-/// permanent.
+/// A job that failed is tried again as its retry policy says, unless the failure
+/// is permanent. `outcome` tells other ends: `CANCELLED` (it stopped because a
+/// heartbeat had told it to), `INTERRUPTED` (the worker has to go: no attempt is
+/// spent, 20 times) and `SNOOZED` (run it in `retry_after_ms`: no attempt is
+/// spent, 100 times).
 #[utoipa::path(
     post,
     path = "/v1/worker/fail",
@@ -201,13 +259,7 @@ pub(super) async fn fail_jobs(
     _: NoQuery,
     body: Body<MAX_BATCH_BODY>,
 ) -> Result<Answer<wire::ReportAnswer>, Problem> {
-    let one = |lease, object: &mut Object<'_, '_, '_>| {
-        let error = object.required("error", attempt_error);
-        let permanent = object.optional("permanent", decode::boolean).unwrap_or(false);
-        let longest = RetryPolicy::LONGEST_DELAY_MS;
-        let retry_after_ms = object.optional("retry_after_ms", decode::whole(0..=longest));
-        Some(RemoteFailure { lease, error: error?, permanent, retry_after_ms })
-    };
+    let one = |lease, object: &mut Object<'_, '_, '_>| Some(RemoteFailure { lease, stop: stop(object)? });
     let Report { told, entries, .. } = body.read(|value, faults| report(value, faults, one, |_| ()))?;
     let results = detached(async move { state.work.fail(&caller, told).await }).await?;
     answers(entries, results, settled)

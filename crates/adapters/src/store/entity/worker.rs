@@ -13,8 +13,7 @@ pub struct Model {
     /// Inside the engine.
     #[sea_orm(primary_key)]
     pub id: i32,
-    /// Outside of it.
-    #[sea_orm(unique)]
+    /// Outside of it: unique among the workers of its tenant, or of the engine.
     pub name: String,
     /// The tenant that it serves; `None` for all.
     pub tenant_id: Option<i32>,
@@ -26,6 +25,8 @@ pub struct Model {
     pub slots: i32,
     /// Whether it is there; otherwise only its name is kept.
     pub known: bool,
+    /// Whether it was ever handed a job, so that its attempts refer to it.
+    pub used: bool,
     /// Microseconds since the epoch.
     pub started_at: i64,
     /// Microseconds since the epoch.

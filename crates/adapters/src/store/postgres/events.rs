@@ -150,8 +150,9 @@ impl EventStore for PgEvents {
     }
 
     async fn get(&self, tenant: TenantId, event: EventId) -> StoreResult<Option<InboundEvent>> {
-        let rows = read(&self.0.pool, || {
-            sqlx::query(AssertSqlSafe(GET.as_str())).bind(tenant.0).bind(event.0).fetch_all(&self.0.pool)
+        let rows = self.0.look(tenant, move |connection| {
+            let query = sqlx::query(AssertSqlSafe(GET.as_str())).bind(tenant.0).bind(event.0);
+            Box::pin(query.fetch_all(connection))
         });
         Ok(events(&rows.await?)?.pop())
     }
@@ -162,16 +163,17 @@ impl EventStore for PgEvents {
         filter: &EventFilter,
         limit: u32,
     ) -> StoreResult<Vec<InboundEvent>> {
-        let rows = read(&self.0.pool, || {
-            sqlx::query(AssertSqlSafe(RECENT.as_str()))
+        let filter = filter.clone();
+        let rows = self.0.look(tenant, move |connection| {
+            let query = sqlx::query(AssertSqlSafe(RECENT.as_str()))
                 .bind(tenant.0)
-                .bind(&filter.source)
+                .bind(filter.source.clone())
                 .bind(filter.webhook)
                 .bind(filter.rejected)
                 .bind(filter.since.map(Timestamp::micros))
                 .bind(filter.before.map(|before| before.0))
-                .bind(int(limit))
-                .fetch_all(&self.0.pool)
+                .bind(int(limit));
+            Box::pin(query.fetch_all(connection))
         });
         events(&rows.await?)
     }
@@ -182,9 +184,9 @@ impl EventStore for PgEvents {
         cause: CorrelationId,
         limit: u32,
     ) -> StoreResult<Vec<InboundEvent>> {
-        let rows = read(&self.0.pool, || {
+        let rows = self.0.look(tenant, move |connection| {
             let query = sqlx::query(AssertSqlSafe(BY_CAUSE.as_str())).bind(tenant.0);
-            query.bind(cause.0).bind(int(limit)).fetch_all(&self.0.pool)
+            Box::pin(query.bind(cause.0).bind(int(limit)).fetch_all(connection))
         });
         events(&rows.await?)
     }

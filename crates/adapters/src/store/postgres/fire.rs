@@ -4,24 +4,27 @@
 //! order of their ids and without waiting for anybody, so that two processes
 //! that fire the same rules share them instead of standing in each other's way.
 
+mod fan_outs;
 mod tally;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::PgConnection;
 use taskflow_application::ports::{
-    FanOut, Fire, FireClaim, Fired, Inserted, NewFiring, NewJob, Queued, StoreResult, settle_firing,
+    Fire, FireClaim, Fired, Inserted, NewFiring, NewJob, Queued, StoreResult, Wait, settle_firing,
 };
 use taskflow_domain::{Firing, Timestamp};
 use uuid::Uuid;
 
+use self::fan_outs::begin_fan_out;
+pub(super) use self::fan_outs::take_fan_outs;
 use self::tally::Tallies;
 use super::insert::Prepared;
-use super::unit::{End, Unit, detached, repeat, transact};
+use super::unit::{End, Unit, detached, transact};
 use super::{Inner, events, int};
-use crate::store::error::{Fault, from_sqlx};
-use crate::store::row::{FanOutRow, FiringRow};
+use crate::store::error::Fault;
+use crate::store::row::FiringRow;
 
 /// Cursors of cron rules. A rule that somebody else fires just now is left to them.
 const ADVANCE: &str = "
@@ -40,6 +43,14 @@ const UNQUEUE: &str = "
 update rule set queued_at = null
 where tenant_id = $1 and id = $2 and queued_at = $3 and enabled and deleted_at is null";
 
+const UNWAIT: &str = "
+delete from rule_wait w where w.rule_tenant_id = $1 and w.rule_id = $2 and w.tenant_id = $3 and w.at = $4
+    and exists (select 1 from rule r where r.tenant_id = $1 and r.id = $2 and r.enabled and r.deleted_at is null)";
+
+const WAIT: &str = "
+insert into rule_wait (rule_tenant_id, rule_id, tenant_id, at)
+select * from unnest($1::int4[], $2::uuid[], $3::int4[], $4::int8[]) on conflict do nothing";
+
 const DISPATCHED: &str = "delete from event_pending where id = $1";
 
 const ADVANCE_FAN_OUT: &str = "
@@ -57,27 +68,6 @@ insert into firing (tenant_id, id, rule_tenant_id, rule_id, revision, at, trigge
 select * from unnest($1::int4[], $2::uuid[], $3::int4[], $4::uuid[], $5::int4[], $6::int8[], $7::int2[], $8::text[],
     $9::int8[], $10::uuid[], $11::uuid[], $12::int2[], $13::text[], $14::text[], $15::text[], $16::int8[],
     $17::int2[], $18::uuid[])";
-
-static BEGIN_FAN_OUT: LazyLock<String> = LazyLock::new(|| {
-    let columns = FanOutRow::COLUMNS.join(", ");
-    let places: Vec<String> = (1..=FanOutRow::COLUMNS.len()).map(|n| format!("${n}")).collect();
-    format!(
-        "insert into fan_out ({columns}, held_until) values ({}, 0) on conflict do nothing",
-        places.join(", ")
-    )
-});
-
-static TAKE_FAN_OUTS: LazyLock<String> = LazyLock::new(|| {
-    format!(
-        "update fan_out f set held_until = $2 where f.id = any(array(
-            select id from fan_out where not done and held_until <= $1 order by id limit $3::int4
-            for update skip locked))
-         returning {}",
-        FanOutRow::columns("f")
-    )
-});
-
-const ANY_FAN_OUT: &str = "select id from fan_out where not done limit 1";
 
 /// Commits firings: see the port.
 pub(super) async fn fire(inner: &Arc<Inner>, fires: Vec<Fire>) -> StoreResult<Vec<Fired>> {
@@ -161,17 +151,23 @@ impl Fires {
                     }
                     continue;
                 }
-                FireClaim::Waiting { tenant, rule, at } => {
+                FireClaim::Waiting { tenant, rule, of: None, at } => {
                     sqlx::query(UNQUEUE).bind(tenant.0).bind(rule.0).bind(at.micros())
                 }
+                FireClaim::Waiting { tenant, rule, of: Some(of), at } => {
+                    sqlx::query(UNWAIT).bind(tenant.0).bind(rule.0).bind(of.0).bind(at.micros())
+                }
                 FireClaim::Pending(id) => sqlx::query(DISPATCHED).bind(*id),
-                FireClaim::FanOut { id, before, after } => sqlx::query(ADVANCE_FAN_OUT)
+                FireClaim::FanOut { id, before, after, .. } => sqlx::query(ADVANCE_FAN_OUT)
                     .bind(id.0)
                     .bind(before.as_ref().map(taskflow_domain::TenantSlug::as_str))
                     .bind(after.as_ref().map(taskflow_domain::TenantSlug::as_str)),
             };
             if query.execute(&mut *connection).await?.rows_affected() == 1 {
                 won.insert(at);
+                if let FireClaim::FanOut { waits, .. } = &fire.claim {
+                    wait(connection, waits).await?;
+                }
             }
         }
         let mut won: Vec<usize> = won.into_iter().collect();
@@ -250,6 +246,21 @@ impl Fires {
     }
 }
 
+/// Lets occurrences wait for the end of the previous instances.
+async fn wait(connection: &mut PgConnection, waits: &[Wait]) -> Result<(), Fault> {
+    if waits.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(WAIT)
+        .bind(waits.iter().map(|wait| wait.rule_tenant.0).collect::<Vec<_>>())
+        .bind(waits.iter().map(|wait| wait.rule.0).collect::<Vec<_>>())
+        .bind(waits.iter().map(|wait| wait.tenant.0).collect::<Vec<_>>())
+        .bind(waits.iter().map(|wait| wait.at.micros()).collect::<Vec<_>>())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// The columns of firings as the arrays of the statement.
 #[derive(Default)]
 struct Columns {
@@ -326,52 +337,4 @@ async fn insert_firings(
         .execute(connection)
         .await?;
     Ok(())
-}
-
-async fn begin_fan_out(connection: &mut PgConnection, fan_out: &FanOut) -> Result<(), Fault> {
-    let row = FanOutRow::of(fan_out);
-    sqlx::query(AssertSqlSafe(BEGIN_FAN_OUT.as_str()))
-        .bind(row.id)
-        .bind(row.rule_tenant_id)
-        .bind(row.rule_id)
-        .bind(row.trigger_kind)
-        .bind(row.key)
-        .bind(row.scheduled_at)
-        .bind(row.event_id)
-        .bind(row.job_id)
-        .bind(row.at)
-        .bind(row.depth)
-        .bind(row.correlation_id)
-        .bind(row.input)
-        .bind(row.after_tenant)
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-/// Takes fan-outs: see the port.
-pub(super) async fn take_fan_outs(
-    inner: &Arc<Inner>,
-    now: Timestamp,
-    until: Timestamp,
-    limit: u32,
-) -> StoreResult<Vec<FanOut>> {
-    let inner = Arc::clone(inner);
-    detached(async move {
-        // An idle engine asks often, and mostly there is none.
-        let any = repeat(|| sqlx::query_scalar::<_, Uuid>(ANY_FAN_OUT).fetch_optional(&inner.pool)).await?;
-        if any.is_none() {
-            return Ok(Vec::new());
-        }
-        let rows = repeat(|| {
-            sqlx::query(AssertSqlSafe(TAKE_FAN_OUTS.as_str()))
-                .bind(now.micros())
-                .bind(until.micros())
-                .bind(int(limit))
-                .fetch_all(&inner.pool)
-        })
-        .await?;
-        rows.iter().map(|row| FanOutRow::read(row, 0).map_err(|fault| from_sqlx(&fault))?.fan_out()).collect()
-    })
-    .await
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use taskflow_application::ports::{
     AuditNote, Claim, ClaimRequest, Committed, Discrepancies, Extended, Inserted, JobStore, NewJob, Promoted,
-    StoreResult,
+    Proof, StoreResult,
 };
 use taskflow_domain::{JobChange, JobId, JobState, Lease, LeaseToken, Progress, TenantId, Timestamp};
 
-use super::{Inner, claim, commit, insert, leases, promote, prune, sweep};
+use super::{Inner, claim, commit, insert, leases, promote, proof, prune, sweep};
 
 /// The port over PostgreSQL.
 pub(super) struct PgJobs(pub(super) Arc<Inner>);
@@ -73,5 +73,9 @@ impl JobStore for PgJobs {
 
     async fn sweep(&self, now: Timestamp) -> StoreResult<Discrepancies> {
         sweep::sweep(&self.0, now).await
+    }
+
+    async fn proof(&self, now: Timestamp) -> StoreResult<Proof> {
+        proof::proof(&self.0, now).await
     }
 }

@@ -100,7 +100,7 @@ impl Unit for Revoke {
 
 #[async_trait]
 impl KeyStore for PgKeys {
-    async fn create_noted(
+    async fn create(
         &self,
         key: &KnownKey,
         instead_of: Option<(KeyId, Timestamp)>,
@@ -130,7 +130,7 @@ impl KeyStore for PgKeys {
         rows.iter().map(|row| known(row).map(|known| known.key)).collect()
     }
 
-    async fn revoke_noted(&self, id: KeyId, now: Timestamp, note: Option<AuditNote>) -> StoreResult<()> {
+    async fn revoke(&self, id: KeyId, now: Timestamp, note: Option<AuditNote>) -> StoreResult<()> {
         transact_detached(&self.0.pool, Revoke { id, now, note }).await
     }
 

@@ -160,36 +160,53 @@ impl Inner {
         self.catalog.tenants.name(id).ok_or_else(|| nameless("tenant", id))
     }
 
-    /// The id of a worker. One that was never heard of becomes known, with a
-    /// lease that ends `now`.
-    pub(super) async fn worker_id(&self, name: &WorkerName, now: Timestamp) -> StoreResult<i32> {
-        if let Some(id) = self.catalog.workers.id(name) {
+    /// The id of a worker that is about to be handed jobs. One that was never heard
+    /// of becomes known, with a lease that ends `now`. Names are each tenant's own,
+    /// so only those of the engine are remembered.
+    pub(super) async fn worker_id(
+        &self,
+        name: &WorkerName,
+        tenant: Option<i32>,
+        now: Timestamp,
+    ) -> StoreResult<i32> {
+        if let Some(id) = self.catalog.workers.id(name).filter(|_| tenant.is_none()) {
             return Ok(id);
         }
         let found = || {
-            sqlx::query_scalar::<_, i32>("select id from worker where name = $1")
+            sqlx::query_scalar::<_, i32>(USED_WORKER)
                 .bind(name.as_str())
+                .bind(tenant)
                 .fetch_optional(&self.pool)
         };
         let id = if let Some(id) = repeat(found).await? {
             id
         } else {
             let make = || {
-                sqlx::query(
-                    "insert into worker (name, queues, kinds, slots, known, started_at, beat_at, lease_until) \
-                     values ($1, '[]', '[]', 0, true, $2, $2, $2) on conflict do nothing",
-                )
-                .bind(name.as_str())
-                .bind(now.micros())
-                .execute(&self.pool)
+                sqlx::query_scalar::<_, i32>(USE_WORKER)
+                    .bind(name.as_str())
+                    .bind(tenant)
+                    .bind(now.micros())
+                    .fetch_one(&self.pool)
             };
-            repeat(make).await?;
-            repeat(found).await?.ok_or_else(|| rejected("a worker's row vanished"))?
+            repeat(make).await?
         };
-        self.catalog.workers.remember(id, name.clone());
+        if tenant.is_none() {
+            self.catalog.workers.remember(id, name.clone());
+        }
         Ok(id)
     }
 }
+
+const USED_WORKER: &str = "
+select id from worker where name = $1 and coalesce(tenant_id, 0) = coalesce($2::int4, 0) and used and known";
+
+const USE_WORKER: &str = "
+insert into worker (name, tenant_id, queues, kinds, slots, known, used, started_at, beat_at, lease_until)
+values ($1, $2, '[]', '[]', 0, true, true, $3, $3, $3)
+on conflict (coalesce(tenant_id, 0), name) do update set used = true, known = true,
+    lease_until = case when worker.known then worker.lease_until else excluded.lease_until end,
+    beat_at = case when worker.known then worker.beat_at else excluded.beat_at end
+returning id";
 
 fn nameless(table: &'static str, id: i32) -> StoreError {
     StoreError::Corrupt { table, column: "id", id: id.to_string(), detail: "is nobody's".into() }

@@ -25,6 +25,7 @@ mod leases;
 mod lookup;
 mod notify;
 mod promote;
+mod proof;
 mod prune;
 mod purge;
 mod queues;
@@ -115,6 +116,14 @@ impl PostgresStore {
         }
     }
 
+    /// Whether the engine's tables are in the schema.
+    pub async fn is_made(&self) -> StoreResult<bool> {
+        sqlx::query_scalar("select to_regclass('audit') is not null")
+            .fetch_one(&self.inner.pool)
+            .await
+            .map_err(|fault| from_sqlx(&fault))
+    }
+
     /// Brings the schema up to date. Several processes may do so at once: they take turns.
     pub async fn migrate(&self) -> StoreResult<()> {
         connect::migrate::<Migrator>(&self.connect, self.schema.as_deref(), &self.inner.orm).await?;
@@ -137,6 +146,20 @@ impl PostgresStore {
         };
         let micros: i64 = unit::repeat(asked).await?;
         Ok(Timestamp::from_micros(micros))
+    }
+
+    /// How long the oldest transaction of the database has been open, as far as the
+    /// server shows it to this user.
+    pub async fn oldest_transaction(&self) -> StoreResult<std::time::Duration> {
+        let asked = || {
+            sqlx::query_scalar(
+                "select coalesce(max(extract(epoch from clock_timestamp() - xact_start) * 1000000), 0)::int8
+                 from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()",
+            )
+            .fetch_one(&self.inner.pool)
+        };
+        let micros: i64 = unit::repeat(asked).await?;
+        Ok(std::time::Duration::from_micros(micros.unsigned_abs()))
     }
 
     /// Whether the database answers.

@@ -148,7 +148,7 @@ impl QueueStore for PgQueues {
         Ok(queues)
     }
 
-    async fn put_noted(
+    async fn put(
         &self,
         name: &QueueName,
         settings: &QueueSettings,

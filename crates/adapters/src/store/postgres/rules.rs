@@ -6,10 +6,10 @@ use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use sqlx::postgres::{PgArguments, PgRow};
-use sqlx::{AssertSqlSafe, Postgres};
+use sqlx::{AssertSqlSafe, Postgres, Row as _};
 use taskflow_application::ports::{
-    AuditNote, DueRules, FanOut, Fire, Fired, FiringCount, FiringPage, RulePage, RulePut, RuleStore,
-    SealedSecret, StoreResult,
+    AuditNote, DUE_SPREAD, DueRules, FanOut, Fire, Fired, FiringCount, FiringPage, RulePage, RulePut,
+    RuleStore, SealedSecret, StoreResult, Waiting, Waits, due_offset,
 };
 use taskflow_domain::{
     Actor, CorrelationId, Firing, FiringId, FiringOutcome, JobId, Rule, RuleId, TenantId, Timestamp,
@@ -46,19 +46,51 @@ sql! {
         and ($2::uuid is null or r.id > $2) order by r.id limit $3::int4");
     BY_KEY = rules("from rule r where r.webhook_key = $1 and r.deleted_at is null");
     DUE = rules("from rule r where r.next_at is not null and r.enabled and r.deleted_at is null
-        and r.next_at <= $1 order by r.next_at, r.id limit $2::int4");
-    WAITING = rules("from rule r where r.queued_at is not null and r.enabled and r.deleted_at is null
-        order by r.queued_at, r.id limit $1::int4");
+        and r.next_at <= $1 order by r.next_at, r.id limit $2::int4 offset $3::int4");
     LISTENING = rules("from rule r where r.tenant_id = $1 and r.trigger_kind = 2 and r.enabled
         and r.deleted_at is null order by r.id");
     FIRINGS = firings("from firing f where f.rule_id = $1 and f.rule_tenant_id = $2
         and ($3::uuid is null or f.id < $3) and ($4::int2 is null or f.outcome = $4)
-        order by f.id desc limit $5::int4");
+        and ($6::int4 is null or f.tenant_id = $6) order by f.id desc limit $5::int4");
     FIRINGS_OF = firings("from firing f where f.rule_id = $1 and f.key = $2 order by f.id");
     FIRING = firings("from firing f where f.tenant_id = $1 and f.id = $2");
     BY_CAUSE = firings("from firing f where f.tenant_id = $1 and f.correlation_id = $2
         order by f.id limit $3::int4");
 }
+
+/// How many are due, as far as it matters.
+const COUNT_DUE: &str = "
+select count(*)::int4 from (select 1 from rule where next_at is not null and enabled and deleted_at is null
+    and next_at <= $1 limit $2::int4) due";
+
+/// What waits and need not wait any more: no job of the latest FIRED firing of the
+/// rule for that tenant is unfinished.
+static WAITING: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "with waits as (
+            select r.tenant_id as rule_tenant, r.id as rule_id, r.tenant_id, null::int4 as of_tenant, r.queued_at as at
+            from rule r where r.queued_at is not null and r.enabled and r.deleted_at is null
+            union all
+            select w.rule_tenant_id, w.rule_id, w.tenant_id, w.tenant_id, w.at from rule_wait w)
+        select {}, w.of_tenant, w.at
+        from waits w join rule r on r.tenant_id = w.rule_tenant and r.id = w.rule_id and r.enabled
+            and r.deleted_at is null
+        where not exists (
+            select 1 from (select f.jobs from firing f where f.rule_id = w.rule_id and f.tenant_id = w.tenant_id
+                and f.outcome = 0 order by f.id desc limit 1) latest
+            cross join lateral jsonb_array_elements_text(latest.jobs::jsonb) made(id)
+            join job j on j.tenant_id = w.tenant_id and j.id = made.id::uuid
+            where not exists (select 1 from finished d where d.tenant_id = j.tenant_id and d.job_id = j.id))
+        order by w.at, w.rule_id, w.tenant_id limit $1::int4",
+        RuleRow::columns("r")
+    )
+});
+
+const ANY_WAITING: &str = "
+select exists (select 1 from rule where queued_at is not null and enabled and deleted_at is null)
+    or exists (select 1 from rule_wait)";
+
+const WAITS: &str = "select tenant_id from rule_wait where rule_id = $1 and tenant_id = any($2::int4[])";
 
 /// The cursor that stands first after those that were taken.
 const NEXT: &str = "
@@ -132,7 +164,7 @@ impl PgRules {
 
 #[async_trait]
 impl RuleStore for PgRules {
-    async fn put_noted(
+    async fn put(
         &self,
         rule: &Rule,
         secrets: Option<&[SealedSecret]>,
@@ -157,7 +189,7 @@ impl RuleStore for PgRules {
         )
     }
 
-    async fn delete_noted(
+    async fn delete(
         &self,
         tenant: TenantId,
         rule: RuleId,
@@ -184,8 +216,13 @@ impl RuleStore for PgRules {
         Ok(rows.into_iter().map(secret).collect())
     }
 
-    async fn due(&self, now: Timestamp, limit: u32) -> StoreResult<DueRules> {
-        let rows = self.look(|| query(&DUE).bind(now.micros()).bind(int(limit))).await?;
+    async fn due(&self, now: Timestamp, limit: u32, place: f64) -> StoreResult<DueRules> {
+        let due: i32 = read(&self.0.pool, || {
+            sqlx::query_scalar(COUNT_DUE).bind(now.micros()).bind(int(DUE_SPREAD)).fetch_one(&self.0.pool)
+        })
+        .await?;
+        let offset = int(due_offset(u32::try_from(due).unwrap_or_default(), limit, place));
+        let rows = self.look(|| query(&DUE).bind(now.micros()).bind(int(limit)).bind(offset)).await?;
         let rules = read_rules(&rows)?;
         let seen = i64::try_from(rules.len()).unwrap_or(i64::MAX);
         let next: Option<i64> =
@@ -193,8 +230,31 @@ impl RuleStore for PgRules {
         Ok(DueRules { rules, next: next.map(Timestamp::from_micros) })
     }
 
-    async fn waiting(&self, limit: u32) -> StoreResult<Vec<Rule>> {
-        read_rules(&self.look(|| query(&WAITING).bind(int(limit))).await?)
+    async fn waiting(&self, limit: u32) -> StoreResult<Waiting> {
+        // Most of the time nothing waits.
+        let any: bool =
+            read(&self.0.pool, || sqlx::query_scalar(ANY_WAITING).fetch_one(&self.0.pool)).await?;
+        if !any {
+            return Ok(Waiting::default());
+        }
+        let rows = self.look(|| query(&WAITING).bind(int(limit))).await?;
+        let after = RuleRow::COLUMNS.len();
+        let waits = |(row, rule): (&PgRow, Rule)| {
+            let fault = |fault: sqlx::Error| from_sqlx(&fault);
+            let of: Option<i32> = row.try_get(after).map_err(fault)?;
+            let at: i64 = row.try_get(after + 1).map_err(fault)?;
+            Ok(Waits { rule, of: of.map(TenantId), at: Timestamp::from_micros(at) })
+        };
+        let ready = rows.iter().zip(read_rules(&rows)?).map(waits).collect::<StoreResult<_>>()?;
+        Ok(Waiting { ready, any })
+    }
+
+    async fn waits(&self, rule: RuleId, of: &[TenantId]) -> StoreResult<Vec<TenantId>> {
+        let of: Vec<i32> = of.iter().map(|tenant| tenant.0).collect();
+        let waits: Vec<i32> =
+            read(&self.0.pool, || sqlx::query_scalar(WAITS).bind(rule.0).bind(&of).fetch_all(&self.0.pool))
+                .await?;
+        Ok(waits.into_iter().map(TenantId).collect())
     }
 
     async fn listening(&self, tenant: TenantId) -> StoreResult<Vec<Rule>> {
@@ -247,6 +307,7 @@ impl RuleStore for PgRules {
                 .bind(page.before.map(|before| before.0))
                 .bind(page.outcome.map(FiringOutcome::code))
                 .bind(int(page.limit))
+                .bind(page.tenant.map(|tenant| tenant.0))
         });
         read_firings(&rows.await?)
     }

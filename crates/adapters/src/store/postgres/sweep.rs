@@ -16,18 +16,23 @@ use super::unit::{BEGIN_CHANGING_SETTINGS, End, Unit, detached, repeat, transact
 use super::{Inner, depth};
 use crate::store::error::Fault;
 
-const SLEEPING: &str = "
+pub(super) const SLEEPING: &str = "
 select l.id from lane l
 where not l.active and (select true from ready r where r.lane_id = l.id limit 1)";
 
-const STILL_SLEEPING: &str = "
+pub(super) const STILL_SLEEPING: &str = "
 select l.id from lane l
 where l.id = any($1::int4[]) and l.active::int4 = 0
     and (select true from ready r where r.lane_id = l.id limit 1)";
 
-const BLOCKED: &str = "
+pub(super) const BLOCKED: &str = "
 select l.id from lane l
 where l.blocked and not exists (
+    select 1 from limit_slot s where s.id in (l.tenant_slot, l.queue_slot) and s.running >= s.max_running)";
+
+pub(super) const STILL_BLOCKED: &str = "
+select l.id from lane l
+where l.id = any($1::int4[]) and l.blocked and not exists (
     select 1 from limit_slot s where s.id in (l.tenant_slot, l.queue_slot) and s.running >= s.max_running)";
 
 const UNBLOCK: &str = "
@@ -63,7 +68,7 @@ from (
 where c.id = s.id and s.running <> c.n";
 
 /// How long something must look wrong to be wrong.
-const SECOND_LOOK: Duration = Duration::from_millis(250);
+pub(super) const SECOND_LOOK: Duration = Duration::from_millis(250);
 
 /// Recounts what counts against limits.
 struct Recount;

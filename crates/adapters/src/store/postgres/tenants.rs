@@ -152,7 +152,7 @@ impl TenantStore for PgTenants {
         Ok(tenants)
     }
 
-    async fn put_noted(
+    async fn put(
         &self,
         slug: &TenantSlug,
         settings: &TenantSettings,

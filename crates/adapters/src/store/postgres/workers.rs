@@ -19,7 +19,7 @@ use crate::store::error::Fault;
 const BEAT: &str = "
 insert into worker as w (name, tenant_id, queues, kinds, slots, known, started_at, beat_at, lease_until)
 values ($1, $2, $3, $4, $5, true, $6, $7, $8)
-on conflict (name) do update set tenant_id = excluded.tenant_id, queues = excluded.queues,
+on conflict (coalesce(tenant_id, 0), name) do update set queues = excluded.queues,
     kinds = excluded.kinds, slots = excluded.slots, known = true, started_at = excluded.started_at,
     beat_at = excluded.beat_at, lease_until = excluded.lease_until
 returning id";
@@ -29,18 +29,24 @@ const HELD: &str = "select tenant_id, job_id, token, cancel_at is not null from 
 /// Leases that the worker's lease governed get an end of their own, because
 /// nobody governs them any more.
 const LEAVE: &str = "
-update running set lease_until = $2 where worker_id = (select id from worker where name = $1)";
+update running set lease_until = $2 
+where worker_id = (select id from worker where name = $1 and coalesce(tenant_id, 0) = 0)";
 
-const FORGET_ONE: &str = "update worker set known = false, lease_until = $2 where name = $1";
+const FORGET_ONE: &str = "
+update worker set known = false, lease_until = $2 where name = $1 and coalesce(tenant_id, 0) = 0";
+
+/// What nothing refers to is deleted: whoever waits for jobs under ever new names
+/// leaves nothing behind.
+const DELETE: &str = "delete from worker where tenant_id is not null and not used and beat_at < $1";
 
 const FORGET: &str = "
 update worker w set known = false
 where w.known and w.beat_at < $1 and not exists (select 1 from running r where r.worker_id = w.id)";
 
 const BUSY: &str = "
-select w.name, n from worker w cross join lateral (
+select w.name, w.tenant_id, n from worker w cross join lateral (
     select count(*) n from running r where r.worker_id = w.id) r
-where w.known and n > 0 order by w.name collate \"C\"";
+where w.known and n > 0 order by w.name collate \"C\", w.tenant_id nulls first";
 
 /// The port over PostgreSQL.
 pub(super) struct PgWorkers(pub(super) Arc<Inner>);
@@ -84,7 +90,9 @@ impl WorkerStore for PgWorkers {
                     .fetch_one(&inner.pool)
             })
             .await?;
-            inner.catalog.workers.remember(id, worker.name);
+            if worker.tenant.is_none() {
+                inner.catalog.workers.remember(id, worker.name);
+            }
             let held: Vec<(i32, Uuid, i64, bool)> =
                 repeat(|| sqlx::query_as(HELD).bind(id).fetch_all(&inner.pool)).await?;
             let lease = |(tenant, job, token, cancel)| HeldLease {
@@ -103,8 +111,12 @@ impl WorkerStore for PgWorkers {
     }
 
     async fn forget(&self, before: Timestamp) -> StoreResult<u32> {
-        let forgotten = repeat(|| sqlx::query(FORGET).bind(before.micros()).execute(&self.0.pool)).await?;
-        Ok(count(forgotten.rows_affected()))
+        let mut forgotten = 0;
+        for sql in [DELETE, FORGET] {
+            let done = repeat(|| sqlx::query(sql).bind(before.micros()).execute(&self.0.pool)).await?;
+            forgotten += done.rows_affected();
+        }
+        Ok(count(forgotten))
     }
 
     async fn list(&self) -> StoreResult<Vec<Worker>> {
@@ -117,13 +129,17 @@ impl WorkerStore for PgWorkers {
         .await?;
         let mut workers = rows.into_iter().map(Worker::try_from).collect::<StoreResult<Vec<_>>>()?;
         // The database may order by a locale; names are ordered by their bytes.
-        workers.sort_by(|a, b| a.name.cmp(&b.name));
+        workers.sort_by(|a, b| (&a.name, a.tenant).cmp(&(&b.name, b.tenant)));
         Ok(workers)
     }
 
-    async fn busy(&self) -> StoreResult<Vec<(WorkerName, u32)>> {
-        let rows: Vec<(String, i64)> = repeat(|| sqlx::query_as(BUSY).fetch_all(&self.0.pool)).await?;
-        rows.into_iter().map(|(name, n)| Ok((known(&name)?, u32::try_from(n).unwrap_or(u32::MAX)))).collect()
+    async fn busy(&self) -> StoreResult<Vec<(WorkerName, Option<TenantId>, u32)>> {
+        let rows: Vec<(String, Option<i32>, i64)> =
+            repeat(|| sqlx::query_as(BUSY).fetch_all(&self.0.pool)).await?;
+        let busy = |(name, tenant, n): (String, Option<i32>, i64)| {
+            Ok((known(&name)?, tenant.map(TenantId), u32::try_from(n).unwrap_or(u32::MAX)))
+        };
+        rows.into_iter().map(busy).collect()
     }
 }
 

@@ -58,9 +58,31 @@ macro_rules! row {
                 Ok(Self { $($field: row.try_get(at())?,)* })
             }
         }
+
+        impl<'q, DB> $crate::store::row::Bind<'q, DB> for $name
+        where
+            DB: sqlx::Database,
+            $($type: sqlx::Encode<'q, DB> + sqlx::Type<DB>,)*
+        {
+            fn bind_to(
+                self,
+                query: $crate::store::row::Query<'q, DB>,
+            ) -> $crate::store::row::Query<'q, DB> {
+                query$(.bind(self.$field))*
+            }
+        }
     };
 }
 pub(crate) use row;
+
+/// A statement that takes values.
+pub(crate) type Query<'q, DB> = sqlx::query::Query<'q, DB, <DB as sqlx::Database>::Arguments>;
+
+/// What can be the values of a statement, in the order of its columns.
+pub(crate) trait Bind<'q, DB: sqlx::Database> {
+    /// Binds all of them.
+    fn bind_to(self, query: Query<'q, DB>) -> Query<'q, DB>;
+}
 
 /// A stored value that the engine cannot have written.
 fn corrupt(

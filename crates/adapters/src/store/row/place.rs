@@ -118,7 +118,7 @@ fn cancel_request(at: Option<i64>, actor: Option<String>) -> Option<CancelReques
 }
 
 row! {
-    /// A row of `running` with the worker's name and the job's retry policy:
+    /// A row of `running` with the worker's name and the job's policy and timeout:
     /// what deciding the attempt's end needs, besides the counters.
     LeaseRow {
         tenant_id: i32,
@@ -133,6 +133,8 @@ row! {
         charged_us: i64,
         cancel_at: Option<i64>,
         cancel_actor: Option<String>,
+        timeout_ms: i64,
+        lease_until: Option<i64>,
     }
 }
 
@@ -154,6 +156,9 @@ impl LeaseRow {
             started_at: Timestamp::from_micros(self.started_at),
             charged_us: self.charged_us,
             cancel: cancel_request(self.cancel_at, self.cancel_actor),
+            timeout_ms: u64::try_from(self.timeout_ms)
+                .map_err(|fault| corrupt("job", "timeout_ms", self.job_id, fault))?,
+            until: self.lease_until.map(Timestamp::from_micros),
         })
     }
 }

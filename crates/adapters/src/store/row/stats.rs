@@ -1,6 +1,8 @@
 //! Statistics as the documents that go into one statement, and as the rows that
 //! come out. Both databases read the same document.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use sqlx::{ColumnIndex, Decode, Row, Type};
 use taskflow_application::ports::{LoopStatus, RunnerStatus, Span, StoreError, StoreResult};
@@ -40,32 +42,41 @@ fn text(rows: &impl Serialize) -> StoreResult<String> {
     serde_json::to_string(rows).map_err(|fault| StoreError::Rejected(format!("a batch of figures: {fault}")))
 }
 
-/// What is added to `stat`, as a JSON array: each subject's minute and hour.
+/// What is added to `stat`, as a JSON array: each subject's minute and hour. No row
+/// occurs twice, because PostgreSQL refuses a statement that would change one row
+/// a second time, and a batch may hold several minutes of one hour.
 pub(crate) fn stat_documents(batch: &Batch) -> StoreResult<String> {
-    let spans = [Span::Minute, Span::Hour];
-    let rows: Vec<_> = batch
-        .counts
-        .iter()
-        .flat_map(|(subject, counts)| {
-            spans.map(|span| StatDocument {
-                span: span.seconds(),
-                at: span.floor(subject.minute).micros(),
-                tenant: subject.tenant.0,
-                queue: subject.queue.as_str(),
-                kind: subject.kind.as_str(),
-                created: counts.created,
-                started: counts.started,
-                succeeded: counts.succeeded,
-                failed: counts.failed,
-                dead: counts.dead,
-                cancelled: counts.cancelled,
-                retried: counts.retried,
-                wait_us: counts.wait_us,
-                run_us: counts.run_us,
-            })
-        })
-        .collect();
+    let mut sums: BTreeMap<_, Counts> = BTreeMap::new();
+    for (subject, counts) in &batch.counts {
+        for span in [Span::Minute, Span::Hour] {
+            let (queue, kind) = (subject.queue.as_str(), subject.kind.as_str());
+            let row = (span.seconds(), span.floor(subject.minute).micros(), subject.tenant.0, queue, kind);
+            sums.entry(row).or_default().add(counts);
+        }
+    }
+    let rows: Vec<_> = sums.into_iter().map(document).collect();
     text(&rows)
+}
+
+fn document<'a>(
+    ((span, at, tenant, queue, kind), counts): ((i32, i64, i32, &'a str, &'a str), Counts),
+) -> StatDocument<'a> {
+    StatDocument {
+        span,
+        at,
+        tenant,
+        queue,
+        kind,
+        created: counts.created,
+        started: counts.started,
+        succeeded: counts.succeeded,
+        failed: counts.failed,
+        dead: counts.dead,
+        cancelled: counts.cancelled,
+        retried: counts.retried,
+        wait_us: counts.wait_us,
+        run_us: counts.run_us,
+    }
 }
 
 /// What is added to `stat_spread`, as a JSON array.

@@ -10,7 +10,7 @@ use taskflow_application::ports::{AuditEntry, AuditFilter, AuditHead, AuditNote,
 use taskflow_domain::Timestamp;
 
 use super::super::error::Fault;
-use super::super::row::{AuditRow, audit_head};
+use super::super::row::{AuditRow, Bind as _, audit_head};
 use super::SqliteStore;
 
 const HEAD: &str = "select seq, hash from audit_head";
@@ -49,21 +49,7 @@ pub(super) async fn append(tx: &mut SqliteConnection, notes: &[AuditNote]) -> Re
     for entry in &entries {
         let row = AuditRow::of(entry);
         sqlx::query(PUT_HEAD).bind(row.seq).bind(row.hash.clone()).execute(&mut *tx).await?;
-        sqlx::query(ADD)
-            .bind(row.seq)
-            .bind(row.at)
-            .bind(row.actor)
-            .bind(row.tenant)
-            .bind(row.action)
-            .bind(row.object)
-            .bind(row.reason)
-            .bind(row.was)
-            .bind(row.became)
-            .bind(row.request_id)
-            .bind(row.prev_hash)
-            .bind(row.hash)
-            .execute(&mut *tx)
-            .await?;
+        row.bind_to(sqlx::query(ADD)).execute(&mut *tx).await?;
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use taskflow_domain::rule::Health;
 use taskflow_domain::{Firing, FiringOutcome, RuleId, TenantId, Timestamp};
 
 use super::super::error::Fault;
-use super::super::row::{FanOutRow, FiringRow};
+use super::super::row::{Bind as _, FanOutRow, FiringRow};
 use super::events;
 use super::ids::Found;
 use super::rules::read_fan_outs;
@@ -134,49 +134,14 @@ async fn has_fired(tx: &mut SqliteConnection, firing: &Firing) -> Result<bool, F
 }
 
 async fn insert_firing(tx: &mut SqliteConnection, firing: &Firing) -> Result<(), Fault> {
-    let row = FiringRow::of(firing);
-    sqlx::query(AssertSqlSafe(INSERT.as_str()))
-        .bind(row.tenant_id)
-        .bind(row.id)
-        .bind(row.rule_tenant_id)
-        .bind(row.rule_id)
-        .bind(row.revision)
-        .bind(row.at)
-        .bind(row.trigger_kind)
-        .bind(row.key)
-        .bind(row.scheduled_at)
-        .bind(row.event_id)
-        .bind(row.job_id)
-        .bind(row.outcome)
-        .bind(row.reason)
-        .bind(row.detail)
-        .bind(row.jobs)
-        .bind(row.duration_us)
-        .bind(row.depth)
-        .bind(row.correlation_id)
-        .execute(tx)
-        .await?;
+    let query = sqlx::query(AssertSqlSafe(INSERT.as_str()));
+    FiringRow::of(firing).bind_to(query).execute(tx).await?;
     Ok(())
 }
 
 async fn begin_fan_out(tx: &mut SqliteConnection, fan_out: &FanOut) -> Result<(), Fault> {
-    let row = FanOutRow::of(fan_out);
-    sqlx::query(AssertSqlSafe(BEGIN_FAN_OUT.as_str()))
-        .bind(row.id)
-        .bind(row.rule_tenant_id)
-        .bind(row.rule_id)
-        .bind(row.trigger_kind)
-        .bind(row.key)
-        .bind(row.scheduled_at)
-        .bind(row.event_id)
-        .bind(row.job_id)
-        .bind(row.at)
-        .bind(row.depth)
-        .bind(row.correlation_id)
-        .bind(row.input)
-        .bind(row.after_tenant)
-        .execute(tx)
-        .await?;
+    let query = sqlx::query(AssertSqlSafe(BEGIN_FAN_OUT.as_str()));
+    FanOutRow::of(fan_out).bind_to(query).execute(tx).await?;
     Ok(())
 }
 
@@ -198,18 +163,28 @@ async fn claim(tx: &mut SqliteConnection, claim: &FireClaim) -> Result<bool, Fau
                 .bind(keep)
                 .bind(queued)
         }
-        FireClaim::Waiting { tenant, rule, at } => {
+        FireClaim::Waiting { tenant, rule, of: None, at } => {
             sqlx::query(UNQUEUE).bind(tenant.0).bind(rule.0).bind(at.micros())
+        }
+        FireClaim::Waiting { tenant, rule, of: Some(of), at } => {
+            sqlx::query(UNWAIT).bind(tenant.0).bind(rule.0).bind(of.0).bind(at.micros())
         }
         FireClaim::Pending(id) => sqlx::query(DISPATCHED).bind(*id),
         FireClaim::Delivery(event) => return events::insert(tx, event).await,
-        FireClaim::FanOut { id, before, after } => sqlx::query(ADVANCE_FAN_OUT)
+        FireClaim::FanOut { id, before, after, .. } => sqlx::query(ADVANCE_FAN_OUT)
             .bind(id.0)
             .bind(before.as_ref().map(|slug| slug.as_str().to_owned()))
             .bind(after.as_ref().map(|slug| slug.as_str().to_owned())),
         FireClaim::Free => return Ok(true),
     };
-    Ok(query.execute(tx).await?.rows_affected() == 1)
+    let held = query.execute(&mut *tx).await?.rows_affected() == 1;
+    if let (true, FireClaim::FanOut { waits, .. }) = (held, claim) {
+        for wait in waits {
+            let query = sqlx::query(WAIT).bind(wait.rule_tenant.0).bind(wait.rule.0);
+            query.bind(wait.tenant.0).bind(wait.at.micros()).execute(&mut *tx).await?;
+        }
+    }
+    Ok(held)
 }
 
 async fn count(tx: &mut SqliteConnection, tallies: Tallies) -> Result<(), Fault> {
@@ -283,7 +258,10 @@ static BEGIN_FAN_OUT: LazyLock<String> = LazyLock::new(|| {
 static TAKE_FAN_OUTS: LazyLock<String> = LazyLock::new(|| {
     format!(
         "update fan_out set held_until = ?2 where id in ( \
-           select id from fan_out where not done and held_until <= ?1 order by id limit ?3) \
+           select o.id from fan_out o where not o.done and o.held_until <= ?1 \
+             and (o.scheduled_at is null or not exists (select 1 from fan_out e \
+               where e.rule_id = o.rule_id and not e.done and e.scheduled_at is not null and e.id < o.id)) \
+           order by o.id limit ?3) \
          returning {}",
         FanOutRow::COLUMNS.join(", ")
     )
@@ -294,6 +272,13 @@ const ADVANCE: &str = "update rule set next_at = ?5, queued_at = case when ?6 th
 
 const UNQUEUE: &str = "update rule set queued_at = null \
     where tenant_id = ?1 and id = ?2 and queued_at = ?3 and enabled and deleted_at is null";
+
+const UNWAIT: &str = "delete from rule_wait \
+    where rule_tenant_id = ?1 and rule_id = ?2 and tenant_id = ?3 and at = ?4 \
+      and exists (select 1 from rule r where r.tenant_id = ?1 and r.id = ?2 and r.enabled and r.deleted_at is null)";
+
+const WAIT: &str = "insert into rule_wait (rule_tenant_id, rule_id, tenant_id, at) values (?1, ?2, ?3, ?4) \
+    on conflict do nothing";
 
 const DISPATCHED: &str = "delete from event_pending where id = ?1";
 

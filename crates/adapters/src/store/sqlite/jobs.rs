@@ -3,11 +3,11 @@
 use async_trait::async_trait;
 use taskflow_application::ports::{
     AuditNote, Claim, ClaimRequest, Committed, Discrepancies, Extended, Inserted, JobStore, NewJob, Promoted,
-    StoreResult,
+    Proof, StoreResult,
 };
 use taskflow_domain::{JobChange, JobId, JobState, Lease, LeaseToken, Progress, TenantId, Timestamp};
 
-use super::{SqliteStore, claim, commit, insert, leases, progress, promote, prune, sweep};
+use super::{SqliteStore, claim, commit, insert, leases, progress, promote, proof, prune, sweep};
 
 #[async_trait]
 impl JobStore for SqliteStore {
@@ -68,5 +68,9 @@ impl JobStore for SqliteStore {
 
     async fn sweep(&self, now: Timestamp) -> StoreResult<Discrepancies> {
         sweep::sweep(&self.shared, now).await
+    }
+
+    async fn proof(&self, now: Timestamp) -> StoreResult<Proof> {
+        proof::proof(&self.shared, now).await
     }
 }

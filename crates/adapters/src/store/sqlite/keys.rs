@@ -40,7 +40,7 @@ fn known(row: &SqliteRow) -> StoreResult<KnownKey> {
 
 #[async_trait]
 impl KeyStore for SqliteStore {
-    async fn create_noted(
+    async fn create(
         &self,
         key: &KnownKey,
         instead_of: Option<(KeyId, Timestamp)>,
@@ -90,7 +90,7 @@ impl KeyStore for SqliteStore {
         rows.iter().map(|row| known(row).map(|known| known.key)).collect()
     }
 
-    async fn revoke_noted(&self, id: KeyId, now: Timestamp, note: Option<AuditNote>) -> StoreResult<()> {
+    async fn revoke(&self, id: KeyId, now: Timestamp, note: Option<AuditNote>) -> StoreResult<()> {
         let work = self.shared.writer.run(move |tx| {
             Box::pin(async move {
                 sqlx::query(REVOKE).bind(id.0).bind(now.micros()).execute(&mut *tx).await?;

@@ -62,21 +62,27 @@ pub(super) async fn extend(
     Ok(leases
         .iter()
         .map(|(tenant, job, token)| match held.get(&(tenant.0, job.0)) {
-            Some(&(held, cancel)) if held == token.0 => Extended::Held { cancel },
+            Some(&(held, cancel, timeout_at)) if held == token.0 => Extended::Held { cancel, timeout_at },
             _ => Extended::Lost,
         })
         .collect())
 }
 
-/// The leases among `keys` that are held: token, and whether a cancel was requested.
+/// The leases among `keys` that are held: token, whether a cancel was requested,
+/// and when the attempt has taken too long.
 async fn extend_all(
     tx: &mut SqliteConnection,
     keys: String,
     until: Timestamp,
-) -> Result<HashMap<JobKey, (i64, bool)>, Fault> {
-    let rows = sqlx::query(EXTEND).bind(keys).bind(until.micros()).fetch_all(tx).await?;
+) -> Result<HashMap<JobKey, (i64, bool, Timestamp)>, Fault> {
+    let grace_us = i64::try_from(Lease::TIMEOUT_GRACE_MS * 1_000).unwrap_or(i64::MAX);
+    let query = sqlx::query(EXTEND).bind(keys).bind(until.micros()).bind(grace_us);
+    let rows = query.fetch_all(tx).await?;
     rows.iter()
-        .map(|row| Ok(((row.try_get(0)?, row.try_get(1)?), (row.try_get(2)?, row.try_get(3)?))))
+        .map(|row| {
+            let timeout_at = Timestamp::from_micros(row.try_get(4)?);
+            Ok(((row.try_get(0)?, row.try_get(1)?), (row.try_get(2)?, row.try_get(3)?, timeout_at)))
+        })
         .collect()
 }
 
@@ -85,7 +91,7 @@ macro_rules! columns {
         "r.tenant_id, r.job_id, \
          (select q.name from lane l cross join queue q on q.id = l.queue_id where l.id = r.lane_id), \
          (select k.name from kind k where k.id = r.kind_id), r.token, w.name, j.retry_policy, r.due_at, r.started_at, r.charged_us, \
-         r.cancel_at, r.cancel_actor, r.attempt, r.spent, r.lost, r.interrupted, r.snoozed "
+         r.cancel_at, r.cancel_actor, j.timeout_ms, r.lease_until, r.attempt, r.spent, r.lost, r.interrupted, r.snoozed "
     };
 }
 
@@ -114,8 +120,12 @@ const EXPIRED: &str = concat!(
 );
 
 const EXTEND: &str = "update running set \
-      lease_until = case when lease_until is null then null else ?2 end \
+      lease_until = case when lease_until is null then null \
+        else min(?2, started_at + ?3 + 1000 * (select j.timeout_ms from job j \
+          where j.tenant_id = running.tenant_id and j.id = running.job_id)) end \
     from jsonb_each(?1) e \
     where running.tenant_id = e.value->>'$[0]' and running.job_id = unhex(e.value->>'$[1]', '-') \
       and running.token = e.value->>'$[2]' \
-    returning tenant_id, job_id, token, cancel_at is not null";
+    returning tenant_id, job_id, token, cancel_at is not null, \
+      started_at + 1000 * (select j.timeout_ms from job j \
+        where j.tenant_id = running.tenant_id and j.id = running.job_id)";

@@ -25,8 +25,9 @@ pub(super) async fn open_writer(
     in_memory: bool,
     options: &SqliteOptions,
 ) -> StoreResult<SqlitePool> {
-    let mut connect = base.clone().create_if_missing(true).synchronous(SqliteSynchronous::Full);
-    if !in_memory {
+    let mut connect = base.clone().synchronous(SqliteSynchronous::Full);
+    connect = if options.read_only { connect.read_only(true) } else { connect.create_if_missing(true) };
+    if !in_memory && !options.read_only {
         // A long log writes pages that change again and again to the file only once.
         connect = connect
             .journal_mode(SqliteJournalMode::Wal)

@@ -16,7 +16,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use taskflow_application::ports::{StoreError, StoreResult, Stores};
 
 use self::writer::Writer;
-use super::error::from_orm;
+use super::error::{from_orm, from_sqlx};
 use super::names::Catalog;
 
 mod audit;
@@ -35,6 +35,7 @@ mod migrate;
 mod names;
 mod progress;
 mod promote;
+mod proof;
 mod prune;
 mod queues;
 mod reader;
@@ -58,6 +59,8 @@ pub struct SqliteOptions {
     pub acquire_timeout: Duration,
     /// How large the database may become; `None` leaves that to the disk.
     pub max_bytes: Option<u64>,
+    /// Whether the database is only looked at: it must exist, and stays as it is.
+    pub read_only: bool,
 }
 
 impl Default for SqliteOptions {
@@ -67,6 +70,7 @@ impl Default for SqliteOptions {
             busy_timeout: Duration::from_secs(10),
             acquire_timeout: Duration::from_secs(30),
             max_bytes: None,
+            read_only: false,
         }
     }
 }
@@ -128,6 +132,21 @@ impl SqliteStore {
             turn: AtomicI32::new(0),
         };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Whether there is a database at `url`.
+    pub fn exists(url: &str) -> bool {
+        SqliteConnectOptions::from_str(url).is_ok_and(|options| options.get_filename().is_file())
+    }
+
+    /// Whether the engine's tables are in it.
+    pub async fn is_made(&self) -> StoreResult<bool> {
+        sqlx::query_scalar(
+            "select exists (select 1 from sqlite_schema where type = 'table' and name = 'audit')",
+        )
+        .fetch_one(&self.shared.readers)
+        .await
+        .map_err(|fault| from_sqlx(&fault))
     }
 
     /// Brings the schema up to date. Several processes may do so at once.

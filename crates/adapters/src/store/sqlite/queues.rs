@@ -25,7 +25,7 @@ impl QueueStore for SqliteStore {
         found.map_err(|fault| from_orm(&fault))?.into_iter().map(Queue::try_from).collect()
     }
 
-    async fn put_noted(
+    async fn put(
         &self,
         name: &QueueName,
         settings: &QueueSettings,

@@ -1,12 +1,14 @@
 //! [`RuleStore`]: rules, and looking at what they came to. Firing is [`fire`]'s.
 
+mod save;
+
 use std::sync::LazyLock;
 
 use async_trait::async_trait;
-use sqlx::{AssertSqlSafe, Row as _, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{AssertSqlSafe, Row as _, sqlite::SqliteRow};
 use taskflow_application::ports::{
-    AuditNote, DueRules, FanOut, Fire, Fired, FiringCount, FiringPage, RulePage, RulePut, RuleStore,
-    SealedSecret, StoreError, StoreResult,
+    AuditNote, DUE_SPREAD, DueRules, FanOut, Fire, Fired, FiringCount, FiringPage, RulePage, RulePut,
+    RuleStore, SealedSecret, StoreError, StoreResult, Waiting, Waits, due_offset,
 };
 use taskflow_domain::{
     Actor, CorrelationId, Firing, FiringId, FiringOutcome, JobId, Rule, RuleId, TenantId, Timestamp,
@@ -14,7 +16,7 @@ use taskflow_domain::{
 use uuid::Uuid;
 
 use super::super::error::Fault;
-use super::super::row::{FanOutRow, FiringRow, RuleRow, document_text, ids_from_text, watched, webhook_key};
+use super::super::row::{FanOutRow, FiringRow, RuleRow, ids_from_text};
 use super::record::batch;
 use super::{SqliteStore, audit, fire};
 
@@ -43,13 +45,11 @@ sql! {
         order by r.id limit ?3");
     BY_KEY = rules("from rule r where r.webhook_key = ?1 and r.deleted_at is null");
     DUE = rules("from rule r indexed by rule_due where r.next_at is not null and r.enabled \
-        and r.deleted_at is null and r.next_at <= ?1 order by r.next_at, r.id limit ?2");
-    WAITING = rules("from rule r where r.queued_at is not null and r.enabled and r.deleted_at is null \
-        order by r.queued_at, r.id limit ?1");
+        and r.deleted_at is null and r.next_at <= ?1 order by r.next_at, r.id limit ?2 offset ?3");
     LISTENING = rules("from rule r where r.tenant_id = ?1 and r.trigger_kind = 2 and r.enabled \
         and r.deleted_at is null order by r.id");
     FIRINGS = firings("from firing f where f.rule_id = ?1 and f.rule_tenant_id = ?2 and (?3 is null or f.id < ?3) \
-        and (?4 is null or f.outcome = ?4) order by f.id desc limit ?5");
+        and (?4 is null or f.outcome = ?4) and (?6 is null or f.tenant_id = ?6) order by f.id desc limit ?5");
     FIRINGS_OF = firings("from firing f where f.rule_id = ?1 and f.key = ?2 order by f.id");
     FIRING = firings("from firing f where f.tenant_id = ?1 and f.id = ?2");
     BY_CAUSE = firings("from firing f where f.tenant_id = ?1 and f.correlation_id = ?2 order by f.id limit ?3");
@@ -83,7 +83,7 @@ fn query(
 
 #[async_trait]
 impl RuleStore for SqliteStore {
-    async fn put_noted(
+    async fn put(
         &self,
         rule: &Rule,
         secrets: Option<&[SealedSecret]>,
@@ -93,7 +93,7 @@ impl RuleStore for SqliteStore {
         let (rule, secrets, actor) = (rule.clone(), secrets.map(<[_]>::to_vec), actor.clone());
         let work = self.shared.writer.run(move |tx| {
             Box::pin(async move {
-                let done = put(tx, &rule, secrets.as_deref(), actor.as_str()).await?;
+                let done = save::put(tx, &rule, secrets.as_deref(), actor.as_str()).await?;
                 if done == RulePut::Done {
                     audit::append(tx, note.as_slice()).await?;
                 }
@@ -113,34 +113,23 @@ impl RuleStore for SqliteStore {
         read_rules(&self.look(query(&LIST).bind(tenant.0).bind(after).bind(page.limit)).await?)
     }
 
-    async fn delete_noted(
+    async fn delete(
         &self,
         tenant: TenantId,
         rule: RuleId,
         now: Timestamp,
         note: Option<AuditNote>,
     ) -> StoreResult<bool> {
-        self.shared
-            .writer
-            .run(move |tx| {
-                Box::pin(async move {
-                    let gone = sqlx::query(DELETE)
-                        .bind(tenant.0)
-                        .bind(rule.0)
-                        .bind(now.micros())
-                        .execute(&mut *tx)
-                        .await?;
-                    for sql in [UNWATCH, NO_SECRETS] {
-                        sqlx::query(sql).bind(tenant.0).bind(rule.0).execute(&mut *tx).await?;
-                    }
-                    let gone = gone.rows_affected() == 1;
-                    if gone {
-                        audit::append(tx, note.as_slice()).await?;
-                    }
-                    Ok(gone)
-                })
+        let work = self.shared.writer.run(move |tx| {
+            Box::pin(async move {
+                let gone = save::delete(tx, tenant, rule, now).await?;
+                if gone {
+                    audit::append(tx, note.as_slice()).await?;
+                }
+                Ok(gone)
             })
-            .await
+        });
+        work.await
     }
 
     async fn by_webhook_key(&self, key: &str) -> StoreResult<Option<Rule>> {
@@ -157,16 +146,38 @@ impl RuleStore for SqliteStore {
         Ok(rows.iter().map(secret).collect::<Result<_, Fault>>()?)
     }
 
-    async fn due(&self, now: Timestamp, limit: u32) -> StoreResult<DueRules> {
-        let rules = read_rules(&self.look(query(&DUE).bind(now.micros()).bind(limit)).await?)?;
+    async fn due(&self, now: Timestamp, limit: u32, place: f64) -> StoreResult<DueRules> {
+        let rows = self.look(sqlx::query(COUNT_DUE).bind(now.micros()).bind(DUE_SPREAD)).await?;
+        let due: Option<u32> = rows.first().map(|row| row.try_get(0)).transpose().map_err(Fault::from)?;
+        let offset = due_offset(due.unwrap_or_default(), limit, place);
+        let rows = self.look(query(&DUE).bind(now.micros()).bind(limit).bind(offset)).await?;
+        let rules = read_rules(&rows)?;
         let seen = i64::try_from(rules.len()).unwrap_or(i64::MAX);
         let rows = self.look(sqlx::query(NEXT).bind(seen)).await?;
         let next = rows.first().map(|row| row.try_get(0)).transpose().map_err(Fault::from)?;
         Ok(DueRules { rules, next: next.map(Timestamp::from_micros) })
     }
 
-    async fn waiting(&self, limit: u32) -> StoreResult<Vec<Rule>> {
-        read_rules(&self.look(query(&WAITING).bind(limit)).await?)
+    async fn waiting(&self, limit: u32) -> StoreResult<Waiting> {
+        // Most of the time nothing waits.
+        if self.look(sqlx::query(ANY_WAITING)).await?.is_empty() {
+            return Ok(Waiting::default());
+        }
+        let rows = self.look(query(&WAITING).bind(limit)).await?;
+        let after = RuleRow::COLUMNS.len();
+        let waits = |(row, rule): (&SqliteRow, Rule)| {
+            let (of, at): (Option<i32>, i64) = (row.try_get(after)?, row.try_get(after + 1)?);
+            Ok(Waits { rule, of: of.map(TenantId), at: Timestamp::from_micros(at) })
+        };
+        let ready = rows.iter().zip(read_rules(&rows)?).map(waits).collect::<Result<_, Fault>>()?;
+        Ok(Waiting { ready, any: true })
+    }
+
+    async fn waits(&self, rule: RuleId, of: &[TenantId]) -> StoreResult<Vec<TenantId>> {
+        let rows = self.look(sqlx::query(WAITS).bind(rule.0)).await?;
+        let tenant = |row: &SqliteRow| row.try_get(0).map(TenantId);
+        let waits: Vec<_> = rows.iter().map(tenant).collect::<sqlx::Result<_>>().map_err(Fault::from)?;
+        Ok(waits.into_iter().filter(|tenant| of.contains(tenant)).collect())
     }
 
     async fn listening(&self, tenant: TenantId) -> StoreResult<Vec<Rule>> {
@@ -211,7 +222,8 @@ impl RuleStore for SqliteStore {
             .bind(tenant.0)
             .bind(page.before.map(|before| before.0))
             .bind(page.outcome.map(FiringOutcome::code))
-            .bind(page.limit);
+            .bind(page.limit)
+            .bind(page.tenant.map(|tenant| tenant.0));
         read_firings(&self.look(query).await?)
     }
 
@@ -263,100 +275,40 @@ pub(super) fn read_fan_outs(rows: &[SqliteRow]) -> StoreResult<Vec<FanOut>> {
     rows.iter().map(|row| FanOutRow::read(row, 0).map_err(Fault::from)?.fan_out()).collect()
 }
 
-async fn put(
-    tx: &mut SqliteConnection,
-    rule: &Rule,
-    secrets: Option<&[SealedSecret]>,
-    actor: &str,
-) -> Result<RulePut, Fault> {
-    let key = webhook_key(rule);
-    if let Some(key) = key {
-        let owner =
-            sqlx::query(KEY_OWNER).bind(key.to_owned()).bind(rule.id.0).fetch_optional(&mut *tx).await?;
-        if owner.is_some() {
-            return Ok(RulePut::KeyTaken);
-        }
-    }
-    let body = document_text(rule)?;
-    let sql = if rule.revision == 1 { INSERT } else { UPDATE };
-    let written = sqlx::query(sql)
-        .bind(rule.tenant.0)
-        .bind(rule.id.0)
-        .bind(rule.document.name.clone())
-        .bind(rule.enabled)
-        .bind(rule.mode.code())
-        .bind(rule.revision)
-        .bind(body.clone())
-        .bind(rule.document.trigger.kind().code())
-        .bind(key.map(ToOwned::to_owned))
-        .bind(rule.next_at.map(Timestamp::micros))
-        .bind(rule.queued_at.map(Timestamp::micros))
-        .bind(rule.created_at.micros())
-        .bind(rule.updated_at.micros())
-        .execute(&mut *tx)
-        .await?;
-    if written.rows_affected() == 0 {
-        return Ok(RulePut::Conflict);
-    }
-    sqlx::query(REVISION)
-        .bind(rule.tenant.0)
-        .bind(rule.id.0)
-        .bind(rule.revision)
-        .bind(rule.enabled)
-        .bind(rule.mode.code())
-        .bind(body)
-        .bind(actor.to_owned())
-        .bind(rule.updated_at.micros())
-        .execute(&mut *tx)
-        .await?;
-    sqlx::query(UNWATCH).bind(rule.tenant.0).bind(rule.id.0).execute(&mut *tx).await?;
-    for state in watched(rule) {
-        sqlx::query(WATCH).bind(rule.tenant.0).bind(state).bind(rule.id.0).execute(&mut *tx).await?;
-    }
-    if let Some(secrets) = secrets {
-        sqlx::query(NO_SECRETS).bind(rule.tenant.0).bind(rule.id.0).execute(&mut *tx).await?;
-        for secret in secrets {
-            sqlx::query(SECRET)
-                .bind(rule.tenant.0)
-                .bind(rule.id.0)
-                .bind(secret.slot)
-                .bind(secret.sealed.clone())
-                .bind(secret.expires_at.map(Timestamp::micros))
-                .execute(&mut *tx)
-                .await?;
-        }
-    }
-    Ok(RulePut::Done)
-}
-
-const INSERT: &str = "insert into rule (tenant_id, id, name, enabled, mode, revision, body, trigger_kind, \
-      webhook_key, next_at, queued_at, created_at, updated_at) \
-    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) on conflict do nothing";
-
-const UPDATE: &str = "update rule set name = ?3, enabled = ?4, mode = ?5, revision = ?6, body = ?7, \
-      trigger_kind = ?8, webhook_key = ?9, next_at = ?10, queued_at = ?11, \
-      updated_at = max(?12, ?13) \
-    where tenant_id = ?1 and id = ?2 and revision = ?6 - 1 and deleted_at is null";
-
-const REVISION: &str = "insert into rule_revision (tenant_id, rule_id, revision, enabled, mode, body, actor, at) \
-    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
-
-const KEY_OWNER: &str = "select 1 from rule where webhook_key = ?1 and deleted_at is null and id <> ?2";
-
-const WATCH: &str = "insert into rule_watch (tenant_id, state, rule_id) values (?1, ?2, ?3)";
-
-const UNWATCH: &str = "delete from rule_watch where tenant_id = ?1 and rule_id = ?2";
-
-const SECRET: &str = "insert into rule_secret (tenant_id, rule_id, slot, sealed, expires_at) \
-    values (?1, ?2, ?3, ?4, ?5)";
-
-const NO_SECRETS: &str = "delete from rule_secret where tenant_id = ?1 and rule_id = ?2";
-
 const SECRETS: &str = "select slot, sealed, expires_at from rule_secret \
     where tenant_id = ?1 and rule_id = ?2 order by slot";
 
-const DELETE: &str = "update rule set deleted_at = ?3, enabled = 0, next_at = null, queued_at = null \
-    where tenant_id = ?1 and id = ?2 and deleted_at is null";
+/// How many are due, as far as it matters.
+const COUNT_DUE: &str = "select count(*) from (select 1 from rule indexed by rule_due \
+    where next_at is not null and enabled and deleted_at is null and next_at <= ?1 limit ?2)";
+
+/// What waits and need not wait any more: no job of the latest FIRED firing of the
+/// rule for that tenant is unfinished.
+static WAITING: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "with waits(rule_tenant, rule_id, tenant_id, of_tenant, at) as ( \
+           select r.tenant_id, r.id, r.tenant_id, null, r.queued_at from rule r \
+             where r.queued_at is not null and r.enabled and r.deleted_at is null \
+           union all \
+           select w.rule_tenant_id, w.rule_id, w.tenant_id, w.tenant_id, w.at from rule_wait w) \
+         select {}, w.of_tenant, w.at \
+         from waits w join rule r on r.tenant_id = w.rule_tenant and r.id = w.rule_id and r.enabled \
+           and r.deleted_at is null \
+         where not exists ( \
+           select 1 from json_each((select f.jobs from firing f where f.rule_id = w.rule_id \
+               and f.tenant_id = w.tenant_id and f.outcome = 0 order by f.id desc limit 1)) made \
+           cross join job j on j.tenant_id = w.tenant_id and j.id = unhex(made.value, '-') \
+           where not exists (select 1 from finished d where d.tenant_id = j.tenant_id and d.job_id = j.id)) \
+         order by w.at, w.rule_id, w.tenant_id limit ?1",
+        RuleRow::columns("r")
+    )
+});
+
+const ANY_WAITING: &str = "select 1 where exists (select 1 from rule where queued_at is not null and enabled \
+      and deleted_at is null) \
+    or exists (select 1 from rule_wait)";
+
+const WAITS: &str = "select tenant_id from rule_wait where rule_id = ?1";
 
 /// The cursor that stands first after those that were taken.
 const NEXT: &str = "select next_at from rule indexed by rule_due where next_at is not null and enabled \

@@ -67,14 +67,14 @@ const WRONG_SLOTS: &str = "with n(id, running) as materialized ( \
 const MEND_SLOT: &str = "update limit_slot set running = ?2 where id = ?1";
 
 /// Walks from lane to lane through the due jobs, however many each lane has.
-const SLEEPING: &str = "with recursive due(lane_id) as ( \
+pub(super) const SLEEPING: &str = "with recursive due(lane_id) as ( \
       select min(lane_id) from ready \
       union all \
       select (select min(r.lane_id) from ready r where r.lane_id > due.lane_id) from due \
       where due.lane_id is not null) \
     select l.id from due cross join lane l on l.id = due.lane_id where l.active = 0";
 
-const BLOCKED: &str = "select l.id from lane l where l.blocked = 1 \
+pub(super) const BLOCKED: &str = "select l.id from lane l where l.blocked = 1 \
     and not exists (select 1 from limit_slot s where s.id in (l.tenant_slot, l.queue_slot) \
       and s.running >= s.max_running)";
 const UNBLOCK: &str = "update lane set blocked = 0 where id in (select value from jsonb_each(?1))";

@@ -52,7 +52,7 @@ impl TenantStore for SqliteStore {
         found.map_err(|fault| from_orm(&fault))?.into_iter().map(Tenant::try_from).collect()
     }
 
-    async fn put_noted(
+    async fn put(
         &self,
         slug: &TenantSlug,
         settings: &TenantSettings,

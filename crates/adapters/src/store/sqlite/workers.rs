@@ -37,8 +37,12 @@ impl WorkerStore for SqliteStore {
             .writer
             .run(move |tx| {
                 Box::pin(async move {
-                    let done = sqlx::query(FORGET).bind(before.micros()).execute(tx).await?;
-                    Ok(u32::try_from(done.rows_affected()).unwrap_or(u32::MAX))
+                    let mut forgotten = 0;
+                    for sql in [DELETE, FORGET] {
+                        let done = sqlx::query(sql).bind(before.micros()).execute(&mut *tx).await?;
+                        forgotten += done.rows_affected();
+                    }
+                    Ok(u32::try_from(forgotten).unwrap_or(u32::MAX))
                 })
             })
             .await
@@ -47,17 +51,21 @@ impl WorkerStore for SqliteStore {
     async fn list(&self) -> StoreResult<Vec<Worker>> {
         let query = Entity::find().filter(Column::Known.eq(true)).order_by_asc(Column::Name);
         let found = query.all(&self.shared.orm).await.map_err(|fault| from_orm(&fault))?;
-        found.into_iter().map(Worker::try_from).collect()
+        let mut workers = found.into_iter().map(Worker::try_from).collect::<StoreResult<Vec<_>>>()?;
+        workers.sort_by(|a, b| (&a.name, a.tenant).cmp(&(&b.name, b.tenant)));
+        Ok(workers)
     }
 
-    async fn busy(&self) -> StoreResult<Vec<(WorkerName, u32)>> {
-        let rows: Result<Vec<(String, u32)>, sqlx::Error> =
+    async fn busy(&self) -> StoreResult<Vec<(WorkerName, Option<TenantId>, u32)>> {
+        let rows: Result<Vec<(String, Option<i32>, u32)>, sqlx::Error> =
             sqlx::query_as(BUSY).fetch_all(&self.shared.readers).await;
         let name = |name: String| {
             WorkerName::new(&name)
                 .map_err(|fault| StoreError::Rejected(format!("the worker {name:?} {fault}")))
         };
-        rows.map_err(Fault::from)?.into_iter().map(|(worker, n)| Ok((name(worker)?, n))).collect()
+        let busy =
+            |(worker, tenant, n): (String, Option<i32>, u32)| Ok((name(worker)?, tenant.map(TenantId), n));
+        rows.map_err(Fault::from)?.into_iter().map(busy).collect()
     }
 }
 
@@ -90,8 +98,8 @@ async fn beat(tx: &mut SqliteConnection, worker: &Worker) -> Result<Vec<HeldLeas
 const BEAT: &str = "insert into worker \
       (name, tenant_id, queues, kinds, slots, known, started_at, beat_at, lease_until) \
     values (?1, ?2, ?3, ?4, ?5, 1, ?6, ?7, ?8) \
-    on conflict (name) do update set \
-      tenant_id = excluded.tenant_id, queues = excluded.queues, kinds = excluded.kinds, \
+    on conflict (coalesce(tenant_id, 0), name) do update set \
+      queues = excluded.queues, kinds = excluded.kinds, \
       slots = excluded.slots, known = 1, started_at = excluded.started_at, \
       beat_at = excluded.beat_at, lease_until = excluded.lease_until \
     returning id";
@@ -100,12 +108,19 @@ const HELD: &str = "select r.tenant_id, r.job_id, r.token, r.cancel_at is not nu
     from running r where r.worker_id = ?1";
 
 const LET_GO: &str = "update running set lease_until = min(lease_until, ?2) \
-    where lease_until is not null and worker_id = (select id from worker where name = ?1)";
+    where lease_until is not null and worker_id = ( \
+      select id from worker where name = ?1 and coalesce(tenant_id, 0) = 0)";
 
-const LEAVE: &str = "update worker set known = 0, lease_until = min(lease_until, ?2) where name = ?1";
+const LEAVE: &str = "update worker set known = 0, lease_until = min(lease_until, ?2) \
+    where name = ?1 and coalesce(tenant_id, 0) = 0";
+
+/// What nothing refers to is deleted: whoever waits for jobs under ever new names
+/// leaves nothing behind.
+const DELETE: &str = "delete from worker where tenant_id is not null and used = 0 and beat_at < ?1";
 
 const FORGET: &str = "update worker set known = 0 where known = 1 and beat_at < ?1 \
     and not exists (select 1 from running r where r.worker_id = worker.id)";
 
-const BUSY: &str = "select w.name, count(*) from running r cross join worker w on w.id = r.worker_id \
-    group by w.name order by w.name";
+const BUSY: &str = "select w.name, w.tenant_id, count(*) \
+    from running r cross join worker w on w.id = r.worker_id \
+    group by w.id order by w.name, w.tenant_id";

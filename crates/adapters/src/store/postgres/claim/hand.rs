@@ -36,7 +36,13 @@ impl Handed {
         })
     }
 
-    fn job(self, inner: &Inner, worker: &WorkerName, now: Timestamp) -> StoreResult<ClaimedJob> {
+    fn job(
+        self,
+        inner: &Inner,
+        worker: &WorkerName,
+        now: Timestamp,
+        lease_until: Option<Timestamp>,
+    ) -> StoreResult<ClaimedJob> {
         let (queue, kind) = (inner.queue_name(self.job.queue_id)?, inner.kind_name(self.job.kind_id)?);
         let slug = inner.tenant_slug(self.job.tenant_id)?;
         let spec = self.job.spec(queue, kind)?;
@@ -53,6 +59,8 @@ impl Handed {
             started_at: now.max(Timestamp::from_micros(self.due)),
             charged_us: self.charged_us,
             cancel: None,
+            timeout_ms: spec.timeout_ms,
+            until: lease_until,
         };
         Ok(ClaimedJob { lease, spec, slug, expires_at: Timestamp::from_micros(self.expires_at) })
     }
@@ -65,6 +73,7 @@ pub(super) async fn claimed_jobs(
     rows: &[PgRow],
     worker: &WorkerName,
     now: Timestamp,
+    lease_until: Option<Timestamp>,
 ) -> StoreResult<Vec<ClaimedJob>> {
     let handed =
         rows.iter().map(Handed::read).collect::<sqlx::Result<Vec<_>>>().map_err(|e| from_sqlx(&e))?;
@@ -81,7 +90,7 @@ pub(super) async fn claimed_jobs(
     let mut jobs = Vec::with_capacity(handed.len());
     for row in order.into_iter().filter_map(|at| handed[at].take()) {
         let id = row.job.id;
-        match row.job(inner, worker, now) {
+        match row.job(inner, worker, now, lease_until) {
             Ok(job) => jobs.push(job),
             Err(fault @ StoreError::Corrupt { .. }) => {
                 tracing::error!(job.id = %id, %fault, "a claimed job cannot be read");

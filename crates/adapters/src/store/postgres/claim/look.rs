@@ -26,6 +26,8 @@ where ($1::int4[] is null or q.id = any($1))
             where l.queue_id = q.id and l.route = r.route and l.active and not l.blocked and not l.paused
             limit 1) l)";
 
+/// A tenant has one lane of each queue and route, which the key finds. The comparisons
+/// keep the planner from walking all active lanes instead, through their index.
 const QUEUES_OF_TENANT: &str = "
 select q.id, q.max_running is not null or q.rate_limit is not null
 from queue q
@@ -36,7 +38,7 @@ where ($1::int4[] is null or q.id = any($1))
         select 1 from unnest($3::int4[]) r(route) cross join lateral (
             select 1 from lane l
             where l.tenant_id = $4 and l.queue_id = q.id and l.route = r.route
-                and l.active and not l.blocked and not l.paused
+                and l.active::int4 = 1 and l.blocked::int4 = 0 and l.paused::int4 = 0
             limit 1) l)";
 
 const LIMITED_QUEUES: &str = "
@@ -71,7 +73,7 @@ cross join unnest($4::int4[]) r(route)
 cross join lateral (
     select * from lane l
     where l.tenant_id = $6 and l.queue_id = w.id and l.route = r.route
-        and l.active and not l.blocked and not l.paused
+        and l.active::int4 = 1 and l.blocked::int4 = 0 and l.paused::int4 = 0
     order by l.virtual_us, l.id limit $5::int4
     for no key update skip locked) l";
 

@@ -67,11 +67,12 @@ pub(super) async fn claim(inner: &Arc<Inner>, request: &ClaimRequest) -> StoreRe
     }
     let routes = match &request.route {
         Route::Engine => vec![0],
-        Route::Kinds(kinds) => {
-            inner.ensure_kinds(kinds).await?;
-            kinds.iter().filter_map(|kind| inner.catalog.kinds.id(kind)).collect()
-        }
+        // What nobody ever submitted is not made by being asked for.
+        Route::Kinds(kinds) => inner.find_kinds(kinds).await?,
     };
+    if routes.is_empty() {
+        return Ok(Claim::default());
+    }
     let only = match request.queues.as_slice() {
         [] => None,
         names => Some(inner.find_queues(names).await?),
@@ -83,7 +84,7 @@ pub(super) async fn claim(inner: &Arc<Inner>, request: &ClaimRequest) -> StoreRe
     }
     let first = inner.turn.fetch_add(1, Ordering::Relaxed) % queues.len();
     queues.rotate_left(first);
-    let worker = inner.worker_id(&request.worker, request.now).await?;
+    let worker = inner.worker_id(&request.worker, tenant, request.now).await?;
     let claiming = Claiming {
         worker,
         tenant,
@@ -98,7 +99,7 @@ pub(super) async fn claim(inner: &Arc<Inner>, request: &ClaimRequest) -> StoreRe
     detached(async move {
         let taken = transact(&inner.pool, &claiming).await?;
         look_again_later(&inner, taken.closed);
-        let jobs = hand::claimed_jobs(&inner, &taken.rows, &name, claiming.now).await?;
+        let jobs = hand::claimed_jobs(&inner, &taken.rows, &name, claiming.now, claiming.lease_until).await?;
         Ok(Claim { jobs, more: taken.more })
     })
     .await

@@ -53,7 +53,7 @@ struct Changes {
 /// What a commit has to do. Plain ends need nothing of their changes but what they bind.
 enum Work {
     Ends(Box<Ends>),
-    All(Changes),
+    All(Box<Changes>),
 }
 
 /// Commits changes: see the port.
@@ -75,13 +75,13 @@ pub(super) async fn commit(
     let work = if moves.is_empty() && note.is_none() {
         Work::Ends(Box::new(Ends::of(changes, &ends)))
     } else {
-        Work::All(Changes { all: changes.to_vec(), ends, moves, note })
+        Work::All(Box::new(Changes { all: changes.to_vec(), ends, moves, note }))
     };
     let inner = Arc::clone(inner);
     let done = detached(async move {
         let outcome = match &work {
             Work::Ends(ends) => ends.commit_alone(&inner.pool).await?,
-            Work::All(changes) => transact(&inner.pool, changes).await?,
+            Work::All(changes) => transact(&inner.pool, changes.as_ref()).await?,
         };
         inner.activate(outcome.due_lanes).await?;
         inner.unblock(&outcome.freed_slots).await?;

@@ -23,7 +23,8 @@ const RUNNING: &str = "
     (select q.name from lane l join queue q on q.id = l.queue_id where l.id = r.lane_id) queue,
     (select k.name from kind k where k.id = r.kind_id) kind,
     (select w.name from worker w where w.id = r.worker_id) worker,
-    (select j.retry_policy from job j where j.tenant_id = r.tenant_id and j.id = r.job_id) retry_policy";
+    (select j.retry_policy from job j where j.tenant_id = r.tenant_id and j.id = r.job_id) retry_policy,
+    (select j.timeout_ms from job j where j.tenant_id = r.tenant_id and j.id = r.job_id) timeout_ms";
 
 static LEASES: LazyLock<String> = LazyLock::new(|| {
     format!(
@@ -55,12 +56,18 @@ static EXPIRED: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// Leases that the worker's lease governs stay so.
+/// Leases that the worker's lease governs stay so, and none outlives its timeout
+/// for longer than `$6`, the time to stop.
 const EXTEND: &str = "
-update running r set lease_until = case when r.lease_until is null then null else $4 end
-from unnest($1::int4[], $2::int4[], $3::uuid[], $5::int8[]) k(n, tenant_id, job_id, token)
+update running r set lease_until = case when r.lease_until is null then null
+    else least($4, r.started_at + k.timeout_us + $6) end
+from (
+    select k.n, k.tenant_id, k.job_id, k.token, j.timeout_ms * 1000 timeout_us
+    from unnest($1::int4[], $2::int4[], $3::uuid[], $5::int8[]) k(n, tenant_id, job_id, token)
+    cross join lateral (
+        select timeout_ms from job j where j.tenant_id = k.tenant_id and j.id = k.job_id limit 1) j) k
 where r.tenant_id = any(array[k.tenant_id]) and r.job_id = k.job_id and r.token = k.token
-returning k.n, r.cancel_at is not null";
+returning k.n, r.cancel_at is not null, r.started_at + k.timeout_us";
 
 fn places(n: usize) -> Vec<i32> {
     (0..i32::try_from(n).unwrap_or(i32::MAX)).collect()
@@ -116,23 +123,28 @@ pub(super) async fn extend(
     let tokens: Vec<i64> = leases.iter().map(|(.., token)| token.0).collect();
     // A row is updated once in a statement, so a lease that stands twice in the
     // call is answered by its key.
-    let rows: Vec<(i32, bool)> = repeat(|| {
+    let grace_us = i64::try_from(Lease::TIMEOUT_GRACE_MS * 1_000).unwrap_or(i64::MAX);
+    let rows: Vec<(i32, bool, i64)> = repeat(|| {
         sqlx::query_as(EXTEND)
             .bind(places(leases.len()))
             .bind(&tenants)
             .bind(&ids)
             .bind(until.micros())
             .bind(&tokens)
+            .bind(grace_us)
             .fetch_all(&inner.pool)
     })
     .await?;
-    let held: std::collections::HashMap<_, bool> = rows
+    let held: std::collections::HashMap<_, Extended> = rows
         .into_iter()
-        .filter_map(|(place, cancel)| Some((*leases.get(usize::try_from(place).ok()?)?, cancel)))
+        .filter_map(|(place, cancel, timeout_at)| {
+            let held = Extended::Held { cancel, timeout_at: Timestamp::from_micros(timeout_at) };
+            Some((*leases.get(usize::try_from(place).ok()?)?, held))
+        })
         .collect();
     for (answer, lease) in answers.iter_mut().zip(leases) {
-        if let Some(&cancel) = held.get(lease) {
-            *answer = Extended::Held { cancel };
+        if let Some(&held) = held.get(lease) {
+            *answer = held;
         }
     }
     Ok(answers)

@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use taskflow_application::ports::StoreResult;
-use taskflow_domain::{Attempt, Job, JobId, JobState, TenantId, Timestamp};
+use taskflow_domain::{Attempt, AttemptError, Job, JobId, JobState, TenantId, Timestamp};
 use uuid::Uuid;
 
 use super::super::Inner;
@@ -34,19 +34,25 @@ const PLACE: &str = "
         r.seq, null, r.attempt, r.spent, r.lost, r.interrupted, r.snoozed
     from finished r where r.tenant_id = $1 and r.job_id = p.job_id";
 
+/// When the last entry was made that is kept as such. Of a job that runs, the
+/// place does not tell: it says since when the attempt runs.
+const NOTED: &str = "
+    case when s.state = 3 then (select e.at from job_event e
+        where e.tenant_id = $1 and e.job_id = p.job_id order by e.seq desc limit 1) end";
+
 /// The jobs of `page`. Each part is looked up by key for each job in turn. The
 /// running attempt follows from the place; of the others the highest counts.
 static JOBS: LazyLock<String> = LazyLock::new(|| {
     let (job, place, counters) = (JobRow::columns("j"), PlaceRow::columns("s"), CountersRow::columns("s"));
     let (attempt, progress) = (AttemptRow::columns("a"), ProgressRow::columns("g"));
     format!(
-        "select {job}, {place}, {counters}, {progress}, a.number is not null, {attempt}
+        "select {job}, {place}, {counters}, {progress}, {NOTED}, a.number is not null, {attempt}
         from page p
         cross join lateral (select * from job j where j.tenant_id = $1 and j.id = p.job_id offset 0) j
         cross join lateral ({PLACE} limit 1) s
         left join lateral (
             (select {ATTEMPT} from attempt a
-             where a.tenant_id = $1 and a.job_id = p.job_id and s.state <> 3
+             where a.tenant_id = $1 and a.job_id = p.job_id
              order by a.number desc limit 1)
             union all
             (select {LAST} from finished r
@@ -70,6 +76,8 @@ struct Found {
     place: PlaceRow,
     counters: CountersRow,
     progress: ProgressRow,
+    noted: Option<i64>,
+    /// The attempt that ended last.
     attempt: Option<AttemptRow>,
 }
 
@@ -78,22 +86,29 @@ impl Found {
         let place = JobRow::COLUMNS.len();
         let counters = place + PlaceRow::COLUMNS.len();
         let progress = counters + CountersRow::COLUMNS.len();
-        let has_attempt = progress + ProgressRow::COLUMNS.len();
+        let noted = progress + ProgressRow::COLUMNS.len();
+        let has_attempt = noted + 1;
         let attempt = row.try_get::<bool, _>(has_attempt)?;
         Ok(Self {
             job: JobRow::read(row, 0)?,
             place: PlaceRow::read(row, place)?,
             counters: CountersRow::read(row, counters)?,
             progress: ProgressRow::read(row, progress)?,
+            noted: row.try_get(noted)?,
             attempt: attempt.then(|| AttemptRow::read(row, has_attempt + 1)).transpose()?,
         })
     }
 
-    /// The running attempt, else the one that ended last.
-    fn last_attempt(&mut self, id: Uuid) -> StoreResult<Option<Attempt>> {
+    /// The running attempt, else the one that ended last; and why the one that
+    /// ended last did not succeed.
+    fn last_attempt(&mut self, id: Uuid) -> StoreResult<(Option<Attempt>, Option<AttemptError>)> {
+        let read = |row: AttemptRow| StoreResult::Ok(row.numbered(id)?.attempt);
+        let ended = self.attempt.take().map(read).transpose()?;
+        let end = ended.as_ref().and_then(|attempt| attempt.end.as_ref());
+        let error = end.and_then(|end| end.error.clone());
         let running = self.place.state == JobState::Running.code();
-        let row = if running { Some(self.running_attempt()) } else { self.attempt.take() };
-        Ok(row.map(|row| row.numbered(id)).transpose()?.map(|numbered| numbered.attempt))
+        let last = if running { Some(read(self.running_attempt())?) } else { ended };
+        Ok((last, error))
     }
 
     fn running_attempt(&self) -> AttemptRow {
@@ -154,14 +169,17 @@ impl Inner {
 
     fn job(&self, mut found: Found, now: Timestamp) -> StoreResult<Job> {
         let id = found.job.id;
-        let changed = found.progress.at.map_or(found.place.since, |at| at.max(found.place.since));
+        let told = [found.progress.at, found.noted].into_iter().flatten();
+        let changed = told.fold(found.place.since, i64::max);
+        let (last_attempt, last_error) = found.last_attempt(id)?;
         let (queue, kind) = (self.queue_name(found.job.queue_id)?, self.kind_name(found.job.kind_id)?);
         Ok(Job {
             slug: self.tenant_slug(found.job.tenant_id)?,
             standing: found.place.standing(id, now)?,
             counters: found.counters.counters(),
             seq: found.place.version(id)?,
-            last_attempt: found.last_attempt(id)?,
+            last_attempt,
+            last_error,
             progress: found.progress.progress(),
             updated_at: Timestamp::from_micros(changed),
             spec: found.job.spec(queue, kind)?,

@@ -28,9 +28,15 @@ values ($1, $2, $3, $4, $5, $6, $7, $8)";
 const WATCH: &str =
     "insert into rule_watch (tenant_id, state, rule_id) select $1, s, $2 from unnest($3::int2[]) s";
 const UNWATCH: &str = "delete from rule_watch where tenant_id = $1 and rule_id = $2";
+const ALL_WAITS: &str = "delete from rule_wait where rule_tenant_id = $1 and rule_id = $2";
 const NO_SECRETS: &str = "delete from rule_secret where tenant_id = $1 and rule_id = $2";
 const SECRET: &str =
     "insert into rule_secret (tenant_id, rule_id, slot, sealed, expires_at) values ($1, $2, $3, $4, $5)";
+/// What waits of a fan-out, unless the rule stays on with the trigger that it has.
+const NO_WAITS: &str = "
+delete from rule_wait w where w.rule_tenant_id = $1 and w.rule_id = $2 and not ($3 and exists (
+    select 1 from rule_revision o where o.tenant_id = $1 and o.rule_id = $2 and o.revision = $4 - 1
+        and o.body::jsonb -> 'trigger' = $5::jsonb -> 'trigger'))";
 const DELETE: &str = "
 update rule set deleted_at = $3, enabled = false, next_at = null, queued_at = null
 where tenant_id = $1 and id = $2 and deleted_at is null";
@@ -102,6 +108,14 @@ impl Put {
             .bind(rule.updated_at.micros())
             .execute(&mut *connection)
             .await?;
+        sqlx::query(NO_WAITS)
+            .bind(rule.tenant.0)
+            .bind(rule.id.0)
+            .bind(rule.enabled)
+            .bind(int(rule.revision))
+            .bind(body)
+            .execute(&mut *connection)
+            .await?;
         sqlx::query(UNWATCH).bind(rule.tenant.0).bind(rule.id.0).execute(&mut *connection).await?;
         let states = watched(rule);
         if !states.is_empty() {
@@ -138,7 +152,7 @@ impl Unit for Delete {
     async fn run(&self, connection: &mut PgConnection) -> Result<End<bool>, Fault> {
         let query = sqlx::query(DELETE).bind(self.tenant.0).bind(self.rule.0).bind(self.now.micros());
         let gone = query.execute(&mut *connection).await?;
-        for sql in [UNWATCH, NO_SECRETS] {
+        for sql in [UNWATCH, NO_SECRETS, ALL_WAITS] {
             sqlx::query(sql).bind(self.tenant.0).bind(self.rule.0).execute(&mut *connection).await?;
         }
         if gone.rows_affected() == 0 {

@@ -113,6 +113,8 @@ fn claimed(
         started_at: Timestamp::from_micros(running.started_at),
         charged_us: running.charged_us,
         cancel: None,
+        timeout_ms: spec.timeout_ms,
+        until: wish.request.lease_until,
     };
     Ok(ClaimedJob { lease, spec, slug, expires_at: wish.request.lease_until.unwrap_or(holder.lease_until) })
 }

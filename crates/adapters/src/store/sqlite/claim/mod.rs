@@ -142,14 +142,17 @@ async fn hold(tx: &mut SqliteConnection, wish: &Wish) -> Result<Holder, Fault> {
     Ok(Holder { id: row.try_get(0)?, lease_until: Timestamp::from_micros(row.try_get(1)?) })
 }
 
-/// A known worker is only read back: the update changes nothing of it.
+/// A known worker is only read back: the update changes nothing of it, but that
+/// attempts refer to it from now on. Names are each tenant's own, so that nobody
+/// claims in the name of somebody else's worker.
 const HOLD: &str = "insert into worker \
-      (name, tenant_id, queues, kinds, slots, known, started_at, beat_at, lease_until) \
-    values (?1, ?2, ?3, ?4, 0, 1, ?5, ?5, ?5) \
-    on conflict (name) do update set \
+      (name, tenant_id, queues, kinds, slots, known, used, started_at, beat_at, lease_until) \
+    values (?1, ?2, ?3, ?4, 0, 1, 1, ?5, ?5, ?5) \
+    on conflict (coalesce(tenant_id, 0), name) do update set \
       lease_until = case when known then lease_until else excluded.lease_until end, \
       beat_at = case when known then beat_at else excluded.beat_at end, \
-      known = 1 \
+      known = 1, \
+      used = 1 \
     returning id, lease_until";
 
 /// The lanes of a round with what each may start.

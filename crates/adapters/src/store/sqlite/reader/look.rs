@@ -56,8 +56,16 @@ fn assemble(row: &SqliteRow, job: JobRow, catalog: &Catalog, now: Timestamp) -> 
     at += CountersRow::COLUMNS.len();
     let progress = ProgressRow::read(row, at)?;
     at += ProgressRow::COLUMNS.len();
-    let told_at = progress.at.map_or(place.since, |told| told.max(place.since));
+    let told = [progress.at, row.try_get(at)?].into_iter().flatten();
+    let told_at = told.fold(place.since, i64::max);
+    at += 1;
     let standing = place.standing(id, now)?;
+    let ended = match row.try_get::<Option<i16>, _>(at)? {
+        Some(_) => Some(AttemptRow::read(row, at)?.numbered(id)?.attempt),
+        None => None,
+    };
+    let end = ended.as_ref().and_then(|attempt| attempt.end.as_ref());
+    let last_error = end.and_then(|end| end.error.clone());
     let last_attempt = match &standing {
         Standing::Running { worker, token, started_at, .. } => Some(Attempt {
             number: LeaseToken::attempt(*token),
@@ -66,10 +74,7 @@ fn assemble(row: &SqliteRow, job: JobRow, catalog: &Catalog, now: Timestamp) -> 
             started_at: *started_at,
             end: None,
         }),
-        _ if row.try_get::<Option<i16>, _>(at)?.is_some() => {
-            Some(AttemptRow::read(row, at)?.numbered(id)?.attempt)
-        }
-        _ => None,
+        _ => ended,
     };
     Ok(Job {
         spec: job.spec(queue, kind)?,
@@ -78,6 +83,7 @@ fn assemble(row: &SqliteRow, job: JobRow, catalog: &Catalog, now: Timestamp) -> 
         standing,
         counters,
         last_attempt,
+        last_error,
         progress: progress.progress(),
         updated_at: Timestamp::from_micros(told_at),
     })
@@ -111,6 +117,8 @@ static LOOK: LazyLock<String> = LazyLock::new(|| {
     let attempt: Vec<_> = attempt.collect();
     format!(
         "select {job}, {place}, {counters}, {progress}, \
+           case when x.job_id is not null then (select e.at from job_event e \
+             where e.job_id = x.job_id and e.tenant_id = ?1 order by e.seq desc limit 1) end, \
            {last}, v.name, {attempt} \
          from jsonb_each(?2) e \
          cross join job j on j.tenant_id = ?1 and j.id = unhex(e.value, '-') \
@@ -129,7 +137,8 @@ static LOOK: LazyLock<String> = LazyLock::new(|| {
         progress = ProgressRow::columns("g"),
         last = "iif(a.number is null and f.worker_id is not null, f.attempt, a.number)",
         attempt = attempt.join(", "),
-        number = either("attempt", &["r", "p", "f"]),
+        // The attempt of a running job has not ended, so the one before counts.
+        number = "coalesce(r.attempt, p.attempt, f.attempt, x.attempt - 1)",
     )
 });
 

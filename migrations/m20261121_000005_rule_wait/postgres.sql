@@ -1,0 +1,10 @@
+-- The occurrence of a rule that acts for many tenants which waits for the end of a
+-- tenant's previous instance: one for each tenant.
+create table rule_wait (
+    rule_tenant_id integer not null,
+    rule_id        uuid    not null,
+    tenant_id      integer not null,
+    at             bigint  not null,
+    primary key (rule_id, tenant_id)
+);
+create index fan_out_turn on fan_out (rule_id, id) where not done and scheduled_at is not null;
