@@ -35,6 +35,8 @@ impl MigratorTrait for Migrator {
             script!("m20261121_000004_insight"),
             // What waits of rules that act for many tenants.
             script!("m20261121_000005_rule_wait"),
+            // Tenants take turns at the outbox.
+            script!("m20261121_000006_outbox_turns"),
         ]
     }
 }

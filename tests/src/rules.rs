@@ -188,6 +188,7 @@ impl Stage {
             enabled: true,
             mode: Mode::Live,
             secret: None,
+            revision: None,
         };
         self.rules.create(&self.caller, wish).await.context("the rule is refused")
     }

@@ -31,10 +31,10 @@ const DISPATCH: Duration = Duration::from_millis(200);
 const PRUNE: Duration = Duration::from_mins(1);
 
 /// The rules of this process.
-pub(crate) fn automation(world: &World) -> Result<Automation> {
+pub(crate) fn automation(world: &World, most_rules: u32) -> Result<Automation> {
     let conditions = CelEngine::start(CONDITION_THREADS).context("conditions cannot be evaluated")?;
     let tools = Tools { conditions: Arc::new(conditions), signatures: Arc::new(Verifier) };
-    Ok(Automation::new(world.clone(), tools))
+    Ok(Automation::new(world.clone(), tools).with_most_rules(most_rules))
 }
 
 /// Where secrets are sealed: with the key that was given, or on an

@@ -85,7 +85,7 @@ impl Process {
             return Ok(None);
         };
         let engine = engine?;
-        let automation = automation::automation(&engine.world)?;
+        let automation = automation::automation(&engine.world, config.most_rules)?;
         Ok(Some(Self { config, parts, stop, listener, engine, automation, figures, traces }))
     }
 

@@ -1,6 +1,6 @@
 //! What came from outside: a webhook delivery or a `CloudEvent`.
 
-use crate::id::{CorrelationId, EventId, TenantId};
+use crate::id::{CorrelationId, EventId, RuleId, TenantId};
 use crate::job::Json;
 use crate::time::Timestamp;
 
@@ -11,7 +11,8 @@ pub struct InboundEvent {
     pub tenant: TenantId,
     /// Inside the engine. A `UUIDv7` of the time of its coming.
     pub id: EventId,
-    /// From where. A delivery's is `webhook:` and the rule's key.
+    /// From where. A delivery's is `webhook:` and the rule's key, that of a start
+    /// by hand `manual:` and the rule's id.
     pub source: String,
     /// Its type.
     pub kind: String,
@@ -40,5 +41,15 @@ impl InboundEvent {
     /// The source of deliveries to a rule.
     pub fn webhook_source(key: &str) -> String {
         format!("webhook:{key}")
+    }
+
+    /// The source of a rule's starts by hand.
+    pub fn hand_source(rule: RuleId) -> String {
+        format!("manual:{rule}")
+    }
+
+    /// Whether it is a start by hand.
+    pub fn is_by_hand(&self) -> bool {
+        self.source.starts_with("manual:")
     }
 }

@@ -193,6 +193,10 @@ pub struct SimulateRequest {
     /// From when on; a week ago if not said. Of a cron rule, occurrences from then on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Time>,
+    /// A start by hand with this input, instead of what is stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<serde_json::Value>)]
+    pub input: Option<serde_json::Value>,
     /// Another name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,

@@ -50,7 +50,7 @@ pub use request::{
 };
 pub use rule::{
     CronDialect, DstAnswer, DstGap, DstOverlap, MisfireChoice, MisfireRule, OverlapPolicy, RuleAction,
-    RuleMode, RuleRequest, RuleSignature, RuleTrigger, SignatureScheme,
+    RuleMode, RulePut, RuleRequest, RuleSignature, RuleTrigger, SignatureScheme,
 };
 pub use time::Time;
 pub use work::{

@@ -248,6 +248,78 @@ pub struct RuleAction {
     pub idempotency_key: Option<String>,
 }
 
+/// A rule to be changed: a rule to be kept, and beside it whatever the engine shows of it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "name": "by-hand", "revision": 1, "trigger": {"type": "manual"}, "actions": [{"kind": "greet"}]
+}))]
+pub struct RulePut {
+    /// For people.
+    #[schema(min_length = 1, max_length = 200)]
+    pub name: String,
+    /// Whether it is on; it is if not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// Whether it acts; `live` if not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<RuleMode>,
+    /// What it waits for. A webhook keeps the key, the signature and the secret that are not said.
+    pub trigger: RuleTrigger,
+    /// For which tenants it acts. Needs an operator's key. Its own if not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 4096)]
+    pub for_each_tenant: Option<String>,
+    /// What must hold; `true` if not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 4096)]
+    pub condition: Option<String>,
+    /// The jobs that it makes: 1 to 50.
+    #[schema(min_items = 1, max_items = 50)]
+    pub actions: Vec<RuleAction>,
+    /// The revision that the change is meant for: made only if the rule still has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    pub revision: Option<u32>,
+    /// The rule, which cannot be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "uuid")]
+    pub id: Option<uuid::Uuid>,
+    /// Its owner, which cannot be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// Ignored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_at: Option<serde_json::Value>,
+    /// Ignored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queued_at: Option<serde_json::Value>,
+    /// Ignored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_streak: Option<serde_json::Value>,
+    /// Ignored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing_since: Option<serde_json::Value>,
+    /// Ignored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovered_at: Option<serde_json::Value>,
+    /// Ignored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_at: Option<serde_json::Value>,
+    /// Ignored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_outcome: Option<serde_json::Value>,
+    /// Ignored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jobs_made: Option<serde_json::Value>,
+    /// Ignored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<serde_json::Value>,
+    /// Ignored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updated_at: Option<serde_json::Value>,
+}
+
 /// A rule to be kept.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

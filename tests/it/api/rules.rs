@@ -247,8 +247,8 @@ async fn a_rule_is_started_by_hand() {
     api.act(&format!("/v1/automation-rules/{id}/disable")).await.expect(200);
     assert_eq!(fire(json!(2)).await.problem(409).0, "rule_disabled");
     let trace = api.get(&format!("/v1/jobs/{}/trace", job["id"].as_str().unwrap())).await.expect(200);
-    assert_eq!(trace["roots"][0]["type"], "firing", "{trace}");
-    assert_eq!(trace["roots"][0]["children"][0]["job"]["id"], job["id"]);
+    assert_eq!(trace["roots"][0]["type"], "event", "{trace}");
+    assert_eq!(trace["roots"][0]["children"][0]["children"][0]["job"]["id"], job["id"]);
     assert_eq!(api.get(&format!("/v1/jobs/{id}/trace")).await.problem(404).0, "not_found");
 }
 

@@ -68,6 +68,21 @@ impl Store {
         Ok(())
     }
 
+    /// What a counting query of the database itself answers.
+    pub(super) async fn count(&self, query: &str) -> Result<i64> {
+        let query = sqlx::AssertSqlSafe(query.to_owned());
+        Ok(match self {
+            Self::Sqlite(_) => {
+                let mut connection = sqlx::SqliteConnection::connect(&self.url()).await?;
+                sqlx::query_scalar(query).fetch_one(&mut connection).await?
+            }
+            Self::Postgres(_) => {
+                let mut connection = sqlx::PgConnection::connect(&self.url()).await?;
+                sqlx::query_scalar(query).fetch_one(&mut connection).await?
+            }
+        })
+    }
+
     /// The same behind the back of the triggers that guard the audit, as only the
     /// owner of the database can.
     pub(super) async fn tamper(&self, statement: &str) -> Result<()> {

@@ -20,6 +20,7 @@ mod limits;
 mod outage;
 mod pulse;
 mod rules;
+mod rules_kept;
 mod schedulers;
 mod siege;
 mod surface;

@@ -3,13 +3,17 @@
 use anyhow::{Context as _, Result};
 use serde_json::json;
 use taskflow_application::access::Access;
-use taskflow_application::automation::{Delivered, Delivery, NewEvent};
+use taskflow_application::automation::{Delivered, Delivery, HandStart, NewEvent, Rehearsal};
 use taskflow_application::ports::{Clock as _, Stores};
 use taskflow_domain::tenant::TenantSettings;
-use taskflow_domain::{Json, Rule, Timestamp};
+use taskflow_domain::{Json, Rule, TenantId, Timestamp};
 
 use crate::builders::{START, Scene, at, slug, success};
 use crate::rules::Stage;
+
+fn start(input: &str) -> HandStart {
+    HandStart { input: Json::from_valid(input), key: None, traceparent: None }
+}
 
 pub(super) const MINUTE: i64 = 60_000;
 const DAY: i64 = 1_440 * MINUTE;
@@ -104,7 +108,7 @@ pub async fn a_missing_field_is_told(stores: &Stores) -> Result<()> {
         .await?;
     let mut told = Vec::new();
     for input in [r#"{"to":"a"}"#, r#"{"amount":11}"#, r#"{"amount":5}"#, r#"{"amount":11,"to":"a"}"#] {
-        let firings = stage.rules.trigger(&stage.caller, rule.id, Json::from_valid(input), None).await?;
+        let firings = stage.rules.trigger(&stage.caller, rule.id, start(input)).await?;
         let firing = firings.first().context("a firing")?;
         told.push((firing.outcome.as_str(), firing.detail.clone().unwrap_or_default()));
     }
@@ -149,7 +153,10 @@ pub async fn an_event_reaches_every_rule_once(stores: &Stores) -> Result<()> {
         traceparent: None,
     };
     stage.rules.ingest(&stage.caller, vec![event("a", 5), event("a", 6), event("b", 1)]).await?;
-    let dead = stores.events.pending(stage.clock.now(), stage.clock.now().plus_millis(30_000), 1).await?;
+    let dead = stores
+        .events
+        .pending(stage.clock.now(), stage.clock.now().plus_millis(30_000), TenantId(0), 1)
+        .await?;
     assert_eq!(dead.len(), 1, "one is taken by somebody who dies");
     stage.settle().await?;
     stage.pass(30_000).await?;
@@ -311,7 +318,7 @@ pub async fn a_rehearsal_makes_nothing(stores: &Stores) -> Result<()> {
         traceparent: None,
     });
     stage.rules.ingest(&stage.caller, events.collect()).await?;
-    let simulation = stage.rules.simulate(&stage.caller, rule.id, None, None).await?;
+    let simulation = stage.rules.simulate(&stage.caller, rule.id, Rehearsal::default()).await?;
     assert_eq!((simulation.events_seen, simulation.errors), (20, 1));
     assert_eq!((simulation.matched, simulation.jobs, simulation.peak_jobs_per_minute), (13, 26, 26));
     assert_eq!(simulation.samples[0]["outcome"], "ERROR");
@@ -322,13 +329,17 @@ pub async fn a_rehearsal_makes_nothing(stores: &Stores) -> Result<()> {
         enabled: true,
         mode: taskflow_domain::rule::Mode::Live,
         secret: None,
+        revision: None,
     };
-    let simulation = stage.rules.simulate(&stage.caller, rule.id, Some(wish), None).await?;
+    let simulation = stage
+        .rules
+        .simulate(&stage.caller, rule.id, Rehearsal { instead: Some(wish), ..Rehearsal::default() })
+        .await?;
     assert_eq!((simulation.matched, simulation.errors), (1, 0));
     assert!(stage.made(rule.tenant).await?.is_empty());
     assert!(stage.firings(&rule).await?.is_empty());
     let clock = stage.create(every_minute(&json!({}), "allow")).await?;
-    let simulation = stage.rules.simulate(&stage.caller, clock.id, None, None).await?;
+    let simulation = stage.rules.simulate(&stage.caller, clock.id, Rehearsal::default()).await?;
     assert_eq!((simulation.events_seen, simulation.jobs, simulation.peak_jobs_per_minute), (100, 100, 1));
     let ahead = stage.rules.schedule(&stage.caller, clock.id, None, 2).await?;
     assert_eq!(ahead.iter().map(|one| one.at).collect::<Vec<_>>(), [at(MINUTE), at(2 * MINUTE)]);

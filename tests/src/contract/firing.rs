@@ -163,7 +163,10 @@ pub async fn a_delivery_counts_once(stores: &Stores) -> Result<()> {
     assert!(matches!(&deliver(3, "b").await?[..], [Fired::Done(_)]));
     assert!(stores.events.get(scene.tenant.id, crate::rules::event_id(1)).await?.is_some());
     assert!(stores.events.get(scene.tenant.id, crate::rules::event_id(2)).await?.is_none());
-    assert!(stores.events.pending(at(9), at(10), 9).await?.is_empty(), "nobody else is to see it");
+    assert!(
+        stores.events.pending(at(9), at(10), TenantId(0), 9).await?.is_empty(),
+        "nobody else is to see it"
+    );
     Ok(())
 }
 
@@ -179,7 +182,6 @@ fn fan_out_of(rule: &Rule, n: u32, ms: i64) -> FanOut {
         at: at(ms),
         depth: 0,
         correlation_id: CorrelationId(job_id(n).0),
-        input: None,
         after: None,
     }
 }

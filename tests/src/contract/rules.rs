@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use taskflow_application::ports::{RulePage, RulePut, SealedSecret, Stores};
-use taskflow_domain::{Actor, JobState};
+use taskflow_domain::{Actor, JobState, TenantId};
 
 use crate::builders::{Scene, at, success};
 use crate::rules::{Draft, rule_id};
@@ -125,7 +125,7 @@ pub async fn only_watched_ends_are_told(stores: &Stores) -> Result<()> {
     for job in scene.claim(2, at(0)).await? {
         scene.settle(&job, success(), at(1)).await?;
     }
-    let pending = stores.events.pending(at(2), at(100), 10).await?;
+    let pending = stores.events.pending(at(2), at(100), TenantId(0), 10).await?;
     let [entry] = pending[..] else { anyhow::bail!("one end is told: {pending:?}") };
     assert_eq!((entry.tenant, entry.at), (scene.tenant.id, at(1)));
     let told = taskflow_application::ports::Happened::Job {
@@ -134,8 +134,11 @@ pub async fn only_watched_ends_are_told(stores: &Stores) -> Result<()> {
         state: JobState::Succeeded,
     };
     assert_eq!(entry.what, told);
-    assert!(stores.events.pending(at(99), at(200), 10).await?.is_empty(), "it is kept from others");
-    assert_eq!(stores.events.pending(at(100), at(200), 10).await?.len(), 1, "for a while");
+    assert!(
+        stores.events.pending(at(99), at(200), TenantId(0), 10).await?.is_empty(),
+        "it is kept from others"
+    );
+    assert_eq!(stores.events.pending(at(100), at(200), TenantId(0), 10).await?.len(), 1, "for a while");
     // A job that was cancelled, and one that ended when nobody listened any more.
     let cancelled = scene.put_one(scene.job(3)?).await?;
     let job = scene.look(cancelled, at(3)).await?;
@@ -147,7 +150,11 @@ pub async fn only_watched_ends_are_told(stores: &Stores) -> Result<()> {
     scene.put_one(scene.job(4)?).await?;
     let job = scene.claim_one(at(4)).await?;
     scene.settle(&job, success(), at(5)).await?;
-    assert_eq!(stores.events.pending(at(300), at(400), 10).await?.len(), 1, "nothing more was told");
+    assert_eq!(
+        stores.events.pending(at(300), at(400), TenantId(0), 10).await?.len(),
+        1,
+        "nothing more was told"
+    );
     // Whoever listens to cancels hears of them, by whatever way they come.
     let rule = Draft::event(scene.tenant.id, 2, "job.*").0;
     stores.rules.put(&rule, None, &Actor::api(), None).await?;
@@ -155,6 +162,6 @@ pub async fn only_watched_ends_are_told(stores: &Stores) -> Result<()> {
     let job = scene.look(waiting, at(6)).await?;
     let change = taskflow_domain::change::cancel(&job, Actor::api(), None, at(6))?.context("a change")?;
     scene.done(&change).await?;
-    assert_eq!(stores.events.pending(at(500), at(600), 10).await?.len(), 2);
+    assert_eq!(stores.events.pending(at(500), at(600), TenantId(0), 10).await?.len(), 2);
     Ok(())
 }

@@ -4,13 +4,16 @@
 //! their argument and charge for it.
 
 use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 
+use cel::common::ast::IdedExpr;
 use cel::common::types::{self, CelBool, CelBytes, CelList, CelMap, CelString};
 use cel::common::value::{CowVal, Val};
-use cel::{Env, ExecutionError, extensions};
+use cel::{Context, Env, ExecutionError, extensions};
 use regex::{Regex, RegexBuilder};
 
 use super::BUDGET;
+use super::program::paying;
 
 /// Charges 1.
 pub(super) const STEP: &str = "@step";
@@ -85,6 +88,30 @@ fn weight<'b, 'v>(value: &'b (dyn Val + 'v), left: &mut u64) -> Option<()> {
     }
 }
 
+/// A pattern made ready, or what is wrong with it.
+pub(super) fn pattern(pattern: &str) -> Result<Regex, String> {
+    let built = RegexBuilder::new(pattern).size_limit(MAX_PATTERN).dfa_size_limit(MAX_PATTERN * 4).build();
+    built.map_err(|error| match error {
+        regex::Error::CompiledTooBig(_) => "the pattern is too large".to_owned(),
+        // The library draws a picture of the pattern, and says what is wrong in the last line.
+        error => {
+            let told = error.to_string();
+            let why = told.lines().last().unwrap_or_default().trim_start_matches("error: ");
+            format!("the pattern cannot be read: {why}")
+        }
+    })
+}
+
+/// The answer of an expression without variables.
+pub(super) fn constant(expression: &IdedExpr) -> Result<cel::Value, ExecutionError> {
+    thread_local! {
+        static ENV: Arc<Env> = Arc::new(environment());
+    }
+    refill();
+    let context = ENV.with(|env| Context::with_env(Arc::clone(env)));
+    cel::Value::resolve(&paying(expression.clone()), &context)
+}
+
 #[expect(clippy::needless_pass_by_value, reason = "the library calls functions of this form")]
 fn matches<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
     let text = |index: usize| args.get(index).and_then(|arg| arg.as_ref().downcast_ref::<CelString<'v>>());
@@ -102,10 +129,9 @@ fn matches<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, Executio
             index
         } else {
             pay(PATTERN_COST)?;
-            let Ok(regex) =
-                RegexBuilder::new(pattern).size_limit(MAX_PATTERN).dfa_size_limit(MAX_PATTERN * 4).build()
-            else {
-                return refuse("the pattern cannot be read, or is too large".to_owned());
+            let regex = match self::pattern(pattern) {
+                Ok(regex) => regex,
+                Err(message) => return refuse(message),
             };
             if kept.len() >= PATTERNS {
                 kept.remove(0);

@@ -5,7 +5,7 @@ use serde_json::Value;
 use taskflow_application::ports::{ConditionFault, EvaluationFault, Scope};
 
 use super::program::Program;
-use super::{BUDGET, MAX_ELEMENTS};
+use super::{BUDGET, MAX_DEPTH, MAX_ELEMENTS};
 
 /// No message is longer, in characters: the library's may hold whole values.
 const LONGEST: usize = 200;
@@ -23,13 +23,54 @@ pub(super) fn of_parse(errors: &ParseErrors, source: &str) -> Vec<ConditionFault
             let before: usize = source.split_inclusive('\n').take(line - 1).map(str::len).sum();
             (before + column.saturating_sub(1)).min(source.len())
         });
-        ConditionFault { message: short(&error.msg), offset }
+        Some(ConditionFault { message: short(&of_reading(&error.msg)?), offset })
     };
-    let mut faults: Vec<_> = errors.errors.iter().take(5).map(fault).collect();
+    let mut faults: Vec<_> = errors.errors.iter().filter_map(fault).take(5).collect();
     if faults.is_empty() {
         faults.push(ConditionFault { message: "is not an expression".to_owned(), offset: None });
     }
     faults
+}
+
+/// The parser's message for people; `None` of one that only says that the parser
+/// has given up.
+fn of_reading(message: &str) -> Option<String> {
+    let met = |text: &str| match text {
+        "<EOF>" | "'<EOF>'" => "the expression ends too early".to_owned(),
+        other => format!("{other} is not expected here"),
+    };
+    let message = message.trim_start_matches("Syntax error: ");
+    if message.starts_with("error recovery") {
+        return None;
+    }
+    if message.starts_with("expression recursion limit") {
+        return Some(format!("is nested deeper than {MAX_DEPTH}"));
+    }
+    if message.starts_with("expression count") {
+        return Some("is too long".to_owned());
+    }
+    if let Some((input, wanted)) =
+        message.strip_prefix("mismatched input ").and_then(|rest| rest.split_once(" expecting "))
+    {
+        return Some(match wanted {
+            "<EOF>" => met(input),
+            "expression" => format!("{}: something is missing", met(input)),
+            wanted => format!("{}: {wanted} is missing", met(input)),
+        });
+    }
+    let known = [
+        ("invalid argument to has() macro", "has takes a field, such as has(event.data.id)"),
+        ("argument must be a simple name", "the variable of a loop is a plain name"),
+        ("invalid int literal", "a whole number has at most 64 bits"),
+        ("invalid uint literal", "a whole number has at most 64 bits"),
+        ("invalid double literal", "is not a number"),
+        ("unexpected token", "something is missing here"),
+        ("unexpected character", "a character here belongs to no expression"),
+    ];
+    let words = known.iter().find(|(theirs, _)| message.starts_with(theirs)).map(|(_, ours)| *ours);
+    let words =
+        words.map_or_else(|| message.replace("unsupported syntax", "is not possible:"), str::to_owned);
+    Some(words.replace("expected", "there must be").replace("unthere must be", "unexpected"))
 }
 
 /// Why an evaluation had no answer.
@@ -37,14 +78,21 @@ pub(super) fn of_execution(error: &ExecutionError, program: &Program, scope: &Sc
     if let Some(path) = program.missing(error, scope) {
         return EvaluationFault::MissingField { path };
     }
+    match error {
+        ExecutionError::NoSuchKey(key) => EvaluationFault::MissingField { path: key.to_string() },
+        ExecutionError::UndeclaredReference(_) => EvaluationFault::Invalid(words(error)),
+        _ => EvaluationFault::Type(words(error)),
+    }
+}
+
+/// The library's error for people.
+pub(super) fn words(error: &ExecutionError) -> String {
     let message = match error {
-        ExecutionError::NoSuchKey(key) => return EvaluationFault::MissingField { path: key.to_string() },
-        ExecutionError::UndeclaredReference(name) => {
-            return EvaluationFault::Invalid(format!("there is no variable or function {}", short(name)));
-        }
+        ExecutionError::NoSuchKey(key) => format!("there is no field {key}"),
+        ExecutionError::UndeclaredReference(name) => format!("there is no variable or function {name}"),
         ExecutionError::NoSuchOverload(error) => {
-            let types = error.argument_types().join(" and ");
-            format!("{} cannot be applied to {types}", operator(error.function()))
+            let types: Vec<_> = error.argument_types().iter().map(|name| type_name(name)).collect();
+            format!("{} cannot be applied to {}", operator(error.function()), types.join(" and "))
         }
         ExecutionError::ValuesNotComparable(..) => "values of different types are compared".to_owned(),
         ExecutionError::UnsupportedBinaryOperator(operator, ..) => {
@@ -57,13 +105,35 @@ pub(super) fn of_execution(error: &ExecutionError, program: &Program, scope: &Sc
         ExecutionError::IndexOutOfBounds(_) => "an index is out of bounds".to_owned(),
         ExecutionError::FunctionError { function, message } => format!("{function}: {message}"),
         ExecutionError::UnexpectedType { got, want } => format!("wanted is {want}, and there is {got}"),
-        other => other.to_string(),
+        ExecutionError::InvalidArgumentCount { expected, actual } => {
+            format!("a function takes {expected} arguments, and there are {actual}")
+        }
+        ExecutionError::MissingArgumentOrTarget => "an argument is missing".to_owned(),
+        ExecutionError::NotSupportedAsMethod { method, .. } => {
+            format!("{method} does not go with a value of this type")
+        }
+        ExecutionError::UnsupportedTargetType { .. } => "a function does not go with this type".to_owned(),
+        ExecutionError::UnsupportedKeyType(_) | ExecutionError::UnsupportedIndex(..) => {
+            "nothing can be looked up by a value of this type".to_owned()
+        }
+        ExecutionError::DuplicateKey(_) => "an object has a key twice".to_owned(),
+        _ => "the expression has no answer".to_owned(),
     };
-    EvaluationFault::Type(short(&message))
+    short(&message)
+}
+
+/// A type of the language by the name that people know.
+fn type_name(name: &str) -> &str {
+    match name {
+        "google.protobuf.Timestamp" => "timestamp",
+        "google.protobuf.Duration" => "duration",
+        "null_type" => "null",
+        other => other,
+    }
 }
 
 /// `_>_` as it is written.
-fn operator(name: &str) -> &str {
+pub(super) fn operator(name: &str) -> &str {
     let bare = name.trim_matches(['_', '@']);
     if bare.is_empty() { name } else { bare }
 }

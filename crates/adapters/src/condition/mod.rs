@@ -4,7 +4,8 @@
 //! nests without end, a comprehension can run over every pair of a list, and a
 //! sum of strings can double. So everything happens on threads of its own with
 //! large stacks ([`thread`]); a source has to pass limits before anything is
-//! kept of it ([`program`]); and every step of an evaluation is paid for from a
+//! kept of it ([`program`]), and must not be wrong whatever happens
+//! ([`semantics`]); and every step of an evaluation is paid for from a
 //! budget ([`cost`]). Whoever asks is answered in any case.
 
 use std::sync::Arc;
@@ -18,11 +19,14 @@ use taskflow_application::ports::{
 };
 use tokio::sync::oneshot;
 
+#[cfg(test)]
+mod bombs;
 mod convert;
 mod cost;
 mod fault;
 mod path;
 mod program;
+mod semantics;
 #[cfg(test)]
 mod tests;
 mod thread;

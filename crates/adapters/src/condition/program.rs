@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cel::ExecutionError;
-use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators};
+use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, operators};
 use cel::parser::PrattParser;
 use serde_json::Value;
-use taskflow_application::ports::{ConditionFault, EvaluationFault, Scope, Wanted};
+use taskflow_application::ports::{ConditionFault, EvaluationFault, Known, Scope, Wanted};
 
 use super::cost::{STEP, WEIGH};
 use super::path::{Chain, Parts};
-use super::{MAX_DEPTH, MAX_LOOPS, MAX_NODES, MAX_SOURCE, fault};
+use super::{MAX_DEPTH, MAX_LOOPS, MAX_NODES, MAX_SOURCE, fault, semantics};
 
 /// What an expression may call, besides the operators.
 const FUNCTIONS: &[&str] = &[
@@ -67,7 +67,7 @@ const OPERATORS: &[&str] = &[
     operators::NOT_STRICTLY_FALSE,
 ];
 /// Names of types, which stand for themselves.
-const TYPES: &[&str] =
+pub(super) const TYPES: &[&str] =
     &["bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"];
 /// Names that a loop may not give to its variable.
 const RESERVED: &[&str] = &["event", "job", "now", "tenant", "trigger"];
@@ -79,32 +79,46 @@ pub(super) struct Program {
     plain: Option<Chain>,
     chains: Vec<Chain>,
     parts: BTreeMap<String, Parts>,
-    /// Whether its form alone says that it cannot be a verdict.
-    no_verdict: bool,
+}
+
+/// Reads a source, which has to pass the limits.
+fn parse(source: &str) -> Result<(IdedExpr, Walk), Vec<ConditionFault>> {
+    let refuse = |message: String| Err(vec![ConditionFault { message, offset: None }]);
+    if source.trim().is_empty() {
+        return refuse("must not be empty".to_owned());
+    }
+    if source.len() > MAX_SOURCE {
+        return refuse(format!("has {} bytes; {MAX_SOURCE} are possible", source.len()));
+    }
+    let parser = PrattParser::new().max_recursion_depth(MAX_DEPTH).max_expression_node_count(4 * MAX_NODES);
+    let parsed = parser.error_recovery_limit(3).parse(source);
+    let expression = parsed.map_err(|errors| fault::of_parse(&errors, source))?;
+    let mut walk = Walk::default();
+    walk.expression(&expression);
+    if walk.nodes > MAX_NODES {
+        walk.faults.insert(format!("is too long: it has {} nodes; {MAX_NODES} are possible", walk.nodes));
+    }
+    if !walk.faults.is_empty() {
+        return Err(told(walk.faults));
+    }
+    Ok((expression, walk))
+}
+
+fn told(messages: BTreeSet<String>) -> Vec<ConditionFault> {
+    messages.into_iter().map(|message| ConditionFault { message, offset: None }).collect()
+}
+
+/// What speaks against keeping a source for these variables and that answer.
+pub(super) fn faults(source: &str, variables: &[Known], wanted: Wanted) -> Vec<ConditionFault> {
+    match parse(source) {
+        Ok((expression, _)) => told(semantics::faults(&expression, variables, wanted)),
+        Err(faults) => faults,
+    }
 }
 
 impl Program {
     pub(super) fn compile(source: &str) -> Result<Self, Vec<ConditionFault>> {
-        let refuse = |message: String| Err(vec![ConditionFault { message, offset: None }]);
-        if source.trim().is_empty() {
-            return refuse("must not be empty".to_owned());
-        }
-        if source.len() > MAX_SOURCE {
-            return refuse(format!("has {} bytes; {MAX_SOURCE} are possible", source.len()));
-        }
-        let parser =
-            PrattParser::new().max_recursion_depth(MAX_DEPTH).max_expression_node_count(4 * MAX_NODES);
-        let parsed = parser.error_recovery_limit(3).parse(source);
-        let expression = parsed.map_err(|errors| fault::of_parse(&errors, source))?;
-        let mut walk = Walk::default();
-        walk.expression(&expression);
-        if walk.nodes > MAX_NODES {
-            walk.faults.insert(format!("is too long: it has {} nodes; {MAX_NODES} are possible", walk.nodes));
-        }
-        if !walk.faults.is_empty() {
-            let fault = |message| ConditionFault { message, offset: None };
-            return Err(walk.faults.into_iter().map(fault).collect());
-        }
+        let (expression, walk) = parse(source)?;
         let plain = chain(&expression, &[]);
         let mut parts: BTreeMap<String, Parts> = BTreeMap::new();
         for chain in &walk.chains {
@@ -112,20 +126,7 @@ impl Program {
                 parts.entry(variable.clone()).or_default().add(fields);
             }
         }
-        let no_verdict = !maybe_verdict(&expression.expr);
-        Ok(Self { expression: paying(expression), plain, chains: walk.chains, parts, no_verdict })
-    }
-
-    /// What speaks against keeping it for these variables and that answer.
-    pub(super) fn faults(&self, variables: &[&str], wanted: Wanted) -> Vec<ConditionFault> {
-        let unknown = self.parts.keys().filter(|name| !variables.contains(&name.as_str()));
-        let mut messages: Vec<_> = unknown
-            .map(|name| format!("there is no variable {name}; known are {}", variables.join(", ")))
-            .collect();
-        if wanted == Wanted::Verdict && self.no_verdict {
-            messages.push("a condition must be true or false".to_owned());
-        }
-        messages.into_iter().map(|message| ConditionFault { message, offset: None }).collect()
+        Ok(Self { expression: paying(expression), plain, chains: walk.chains, parts })
     }
 
     pub(super) const fn expression(&self) -> &IdedExpr {
@@ -163,33 +164,8 @@ impl Program {
     }
 }
 
-/// Whether an expression of this form can answer true or false.
-fn maybe_verdict(expr: &Expr) -> bool {
-    match expr {
-        Expr::Literal(literal) => matches!(literal, LiteralValue::Boolean(_)),
-        Expr::List(_) | Expr::Map(_) | Expr::Struct(_) => false,
-        Expr::Call(call) => !matches!(
-            call.func_name.as_str(),
-            operators::ADD
-                | operators::SUBSTRACT
-                | operators::MULTIPLY
-                | operators::DIVIDE
-                | operators::MODULO
-                | operators::NEGATE
-                | "size"
-                | "string"
-                | "int"
-                | "uint"
-                | "double"
-                | "timestamp"
-                | "duration"
-        ),
-        _ => true,
-    }
-}
-
 /// The chain of fields that `expr` is, unless it begins with a loop's variable.
-fn chain(expr: &IdedExpr, bound: &[String]) -> Option<Chain> {
+pub(super) fn chain(expr: &IdedExpr, bound: &[String]) -> Option<Chain> {
     let mut steps = Vec::new();
     let mut tested = false;
     let mut here = &expr.expr;
@@ -311,7 +287,7 @@ fn wrapped(function: &str, expr: IdedExpr) -> IdedExpr {
 
 /// The same expression, paying for what it does. The forms by which the library
 /// knows its own loops stay as they are.
-fn paying(expr: IdedExpr) -> IdedExpr {
+pub(super) fn paying(expr: IdedExpr) -> IdedExpr {
     let IdedExpr { id, expr } = expr;
     let weighed = |expr| wrapped(WEIGH, paying(expr));
     let expr = match expr {

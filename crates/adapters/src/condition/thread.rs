@@ -12,7 +12,7 @@ use serde_json::Value;
 use taskflow_application::ports::{ConditionFault, EvaluationFault, Question, Scope, Wanted};
 use tokio::sync::oneshot;
 
-use super::program::Program;
+use super::program::{self, Program};
 use super::{convert, cost, fault};
 
 /// The stack of each thread: address space, of which only what is used is taken.
@@ -56,6 +56,10 @@ impl Thread {
     }
 }
 
+fn unread() -> ConditionFault {
+    ConditionFault { message: "cannot be read".to_owned(), offset: None }
+}
+
 type Compiled = Rc<Result<Program, Vec<ConditionFault>>>;
 
 struct Desk {
@@ -68,7 +72,7 @@ impl Desk {
     fn serve(&mut self, ask: Ask) {
         match ask {
             Ask::Check { questions, answer } => {
-                drop(answer.send(questions.iter().map(|question| self.check(question)).collect()));
+                drop(answer.send(questions.iter().map(Self::check).collect()));
             }
             Ask::Evaluate { sources, scope, answer } => {
                 let evaluate = |(source, wanted)| self.evaluate(&source, wanted, &scope);
@@ -82,8 +86,7 @@ impl Desk {
             return Rc::clone(known);
         }
         let read = catch_unwind(AssertUnwindSafe(|| Program::compile(source)));
-        let broken = || vec![ConditionFault { message: "cannot be read".to_owned(), offset: None }];
-        let compiled = Rc::new(read.unwrap_or_else(|_| Err(broken())));
+        let compiled = Rc::new(read.unwrap_or_else(|_| Err(vec![unread()])));
         if self.programs.len() >= KEPT {
             self.programs.clear();
         }
@@ -91,11 +94,9 @@ impl Desk {
         compiled
     }
 
-    fn check(&mut self, question: &Question) -> Vec<ConditionFault> {
-        match &*self.compile(&question.source) {
-            Ok(program) => program.faults(question.variables, question.wanted),
-            Err(faults) => faults.clone(),
-        }
+    fn check(question: &Question) -> Vec<ConditionFault> {
+        let ask = || program::faults(&question.source, question.variables, question.wanted);
+        catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|_| vec![unread()])
     }
 
     fn evaluate(

@@ -96,13 +96,13 @@ parameters!(
 );
 
 parameters!(
-    /// What else a submit may say in its head.
+    /// What else a submit, or a start by hand, may say in its head.
     SubmitHeaders,
     [
         parameter(
             ParameterIn::Header,
             "Idempotency-Key",
-            "The same as `idempotency_key` in the body; bare, or a string in double quotes.",
+            "What makes a repeat the same request, as `idempotency_key` of a job; bare, or a string in double quotes.",
             text("^[!#-~]{1,255}$"),
         ),
         trace_header(),
@@ -373,19 +373,19 @@ problems!(
 problems!(
     /// Of making a rule.
     RuleProblems: &BODY,
-    &[Code::NotFound, Code::Contended, Code::WebhookKeyTaken, Code::SecretsUnavailable]
+    &[Code::NotFound, Code::Contended, Code::WebhookKeyTaken, Code::SecretsUnavailable],
+    &[Code::TooManyRules]
 );
 problems!(
-    /// Of changing a rule, and of starting it.
+    /// Of changing a rule, and of rehearsing it.
     SetRuleProblems: &BODY,
-    &[
-        Code::NotFound,
-        Code::Contended,
-        Code::WebhookKeyTaken,
-        Code::SecretsUnavailable,
-        Code::RuleDisabled,
-        Code::WrongTrigger
-    ]
+    &[Code::NotFound, Code::Contended, Code::WebhookKeyTaken, Code::SecretsUnavailable],
+    &[Code::WrongTrigger]
+);
+problems!(
+    /// Of starting a rule by hand.
+    StartProblems: &BODY,
+    &[Code::NotFound, Code::Contended, Code::KeyReused, Code::RuleDisabled, Code::WrongTrigger]
 );
 problems!(
     /// Of what only rules with one kind of trigger have.

@@ -35,6 +35,7 @@ pub(crate) enum Code {
     KeyReused,
     DependenciesUnavailable,
     BacklogFull,
+    TooManyRules,
     RateLimited,
     Suspended,
     QueueDraining,
@@ -71,6 +72,7 @@ impl Code {
             Self::KeyReused => "idempotency_key_reused",
             Self::DependenciesUnavailable => "dependencies_unavailable",
             Self::BacklogFull => "backlog_full",
+            Self::TooManyRules => "too_many_rules",
             Self::RateLimited => "rate_limited",
             Self::Suspended => "tenant_suspended",
             Self::QueueDraining => "queue_draining",
@@ -105,7 +107,7 @@ impl Code {
             Self::SecretsUnavailable | Self::Invalid | Self::KeyReused | Self::DependenciesUnavailable => {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
-            Self::BacklogFull | Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            Self::BacklogFull | Self::TooManyRules | Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
@@ -130,7 +132,7 @@ impl Code {
             Self::IllegalTransition => "The job's state does not allow it",
             Self::KeyInFlight => "A request with this idempotency key is in flight",
             Self::UnknownParent => "The parent job does not exist",
-            Self::Contended => "The job changes too fast",
+            Self::Contended => "It was changed in between",
             Self::BodyTooLarge => "The body is too large",
             Self::UriTooLong => "The URI is too long",
             Self::UnsupportedMediaType => "The body must be JSON",
@@ -138,6 +140,7 @@ impl Code {
             Self::KeyReused => "The idempotency key belongs to another request",
             Self::DependenciesUnavailable => "Dependencies are not available yet",
             Self::BacklogFull => "The tenant has too many jobs waiting",
+            Self::TooManyRules => "The tenant has too many rules",
             Self::RateLimited => "There are too many requests",
             Self::Suspended => "The tenant is suspended",
             Self::QueueDraining => "The queue takes no new jobs",
@@ -292,6 +295,9 @@ impl Problem {
             AutomationError::Exhausted { retry_after_s } => {
                 Self::new(Code::RateLimited, detail).after(retry_after_s)
             }
+            AutomationError::Moved(_) => Self::new(Code::Contended, detail),
+            AutomationError::Full(_) => Self::new(Code::TooManyRules, detail),
+            AutomationError::KeyReused => Self::at(Code::KeyReused, Place::Header("Idempotency-Key"), detail),
             AutomationError::Contended => Self { retry_after: Some(1), ..Self::new(Code::Contended, detail) },
         }
     }

@@ -7,6 +7,7 @@ use taskflow_application::ports::Verified;
 use taskflow_domain::rule::{Scheme, SignatureSpec};
 
 use super::delivery::{Delivery, hex};
+use super::schemes;
 
 const HEADER: &str = "x-signature";
 const TIME_HEADER: &str = "x-timestamp";
@@ -17,6 +18,8 @@ const LONGEST: usize = 200;
 const LONGEST_TOLERANCE_S: u64 = 3_600;
 /// The shortest secret that is taken, in bytes.
 const SHORTEST_SECRET: usize = 8;
+/// How long the key of Standard Webhooks is, in bytes.
+const STANDARD_KEY: std::ops::RangeInclusive<usize> = 24..=64;
 
 pub(super) fn verify(delivery: &Delivery<'_>) -> Result<Verified, String> {
     let spec = delivery.spec;
@@ -144,8 +147,11 @@ fn secret_fault(scheme: Scheme, secret: Option<&str>, has_secret: bool) -> Optio
             Some(format!("must have {SHORTEST_SECRET} to 512 bytes"))
         }
         (Scheme::Standard, Some(secret)) => {
-            let encoded = secret.strip_prefix("whsec_")?;
-            STANDARD.decode(encoded).is_err().then(|| "must be Base64 behind whsec_".to_owned())
+            let bytes = schemes::standard_key(secret.as_bytes()).map(|key| key.len());
+            (!bytes.is_some_and(|bytes| STANDARD_KEY.contains(&bytes))).then(|| {
+                let (least, most) = STANDARD_KEY.into_inner();
+                format!("must be {least} to {most} bytes in Base64, with whsec_ before them or without")
+            })
         }
         _ => None,
     }

@@ -48,6 +48,7 @@ impl Reader<'_> {
         let egress = self.one(&setting::EGRESS_ALLOW, parse::networks);
         let retention = self.retention();
         let events = self.events();
+        let most_rules = self.one(&setting::MOST_RULES, parse::number(1..=1_000_000));
         let keys = self.one(&setting::SECRETS_KEY, parse::sealing_keys);
         let shutdown = self.one(&setting::SHUTDOWN_MS, parse::number(0..=3_600_000));
         let logs = self.logs();
@@ -65,6 +66,7 @@ impl Reader<'_> {
             secrets: Secrets { keys: keys? },
             retention: retention?,
             events: events?,
+            most_rules: u32::try_from(most_rules?).ok()?,
             shutdown: Duration::from_millis(shutdown?),
             logs: logs?,
             traces: traces?.endpoint,

@@ -134,6 +134,8 @@ pub(crate) struct Config {
     pub(crate) retention: Retention,
     /// How long events and firings are kept.
     pub(crate) events: EventRetention,
+    /// Rules that one tenant may have.
+    pub(crate) most_rules: u32,
     /// How long running work gets after SIGTERM.
     pub(crate) shutdown: Duration,
     /// What is written to standard output.

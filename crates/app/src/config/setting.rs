@@ -76,6 +76,8 @@ settings! {
         "hours from 1 to 876000", "How long events from outside are kept";
     FIRINGS_HOURS: "TASKFLOW_RETENTION_FIRINGS_HOURS", "retention.firings_hours", "retention-firings-hours", "720",
         "hours from 1 to 876000", "How long firings of rules are kept";
+    MOST_RULES: "TASKFLOW_MAX_RULES_PER_TENANT", "rules.max_per_tenant", "max-rules-per-tenant", "10000",
+        "a number from 1 to 1000000", "Rules that one tenant may have";
     LOG_FORMAT: "TASKFLOW_LOG_FORMAT", "log.format", "log-format", "json",
         "json or text", "The form of log lines";
     LOG_FILTER: "RUST_LOG", "log.filter", "log-filter", "info",

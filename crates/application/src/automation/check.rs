@@ -6,7 +6,8 @@ use taskflow_domain::rule::{Action, EventPattern, MAX_ACTIONS, Scheme, Trigger};
 use taskflow_domain::target::is_credential;
 use taskflow_domain::{Kind, Priority, QueueName, Rule, Target, Timestamp};
 
-use super::judge::template_of;
+use super::ready::template_of;
+use super::vocabulary::variables;
 use super::{Automation, RuleFault};
 use crate::jobs::JobWish;
 use crate::ports::{Question, Wanted};
@@ -15,15 +16,6 @@ use crate::template::Template;
 
 /// The most characters of a rule's name.
 const MAX_NAME: usize = 200;
-
-/// What expressions of a rule may name, by what it waits for.
-fn variables(trigger: &Trigger) -> &'static [&'static str] {
-    match trigger {
-        Trigger::Cron(_) | Trigger::Manual => &["tenant", "trigger", "now"],
-        Trigger::Event { event } if event.is_about_jobs() => &["tenant", "trigger", "event", "job", "now"],
-        Trigger::Webhook(_) | Trigger::Event { .. } => &["tenant", "trigger", "event", "now"],
-    }
-}
 
 #[derive(Default)]
 struct Faults(Vec<RuleFault>);
@@ -112,19 +104,8 @@ const MAX_JITTER_MS: u64 = 3_600_000;
 fn trigger(rule: &Rule, secret: bool, now: Timestamp, faults: &mut Faults) {
     match &rule.document.trigger {
         Trigger::Cron(cron) => {
-            match cron.schedule(rule.id) {
-                // How long it is put off is told below; that it never fires is not so.
-                Ok(schedule) if cron.jitter_ms <= MAX_JITTER_MS => {
-                    if let Err(fault) = schedule.check_fires(now) {
-                        faults.note(format!("/trigger/{}", fault.field.as_str()), fault.detail);
-                    }
-                }
-                Ok(_) => {}
-                Err(found) => {
-                    for fault in found {
-                        faults.note(format!("/trigger/{}", fault.field.as_str()), fault.detail);
-                    }
-                }
+            for fault in cron.schedule_faults(now) {
+                faults.note(format!("/trigger/{}", fault.field.as_str()), fault.detail);
             }
             for (field, detail) in cron.misfire.faults() {
                 faults.note(format!("/trigger/misfire/{field}"), detail);

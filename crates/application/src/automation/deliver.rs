@@ -1,21 +1,20 @@
-//! What comes from outside: webhook deliveries, CloudEvents, and hands.
+//! What comes from outside: webhook deliveries and CloudEvents.
 
 use std::sync::PoisonError;
 
-use serde_json::{Value, json};
-use taskflow_domain::rule::{Cause, Trigger, TriggerKind};
+use serde_json::Value;
+use taskflow_domain::rule::{Trigger, TriggerKind};
 use taskflow_domain::target::is_credential;
 use taskflow_domain::{CorrelationId, EventId, Firing, InboundEvent, Json, Rule, RuleId, Timestamp};
 
 use super::dispatch::of_event;
 use super::fire::firings;
-use super::judge::Occasion;
 use super::{Automation, AutomationError};
 use crate::access::Access;
 use crate::caller::Caller;
 use crate::document::{has_nul, without_nul};
 use crate::meter;
-use crate::ports::{Appended, AuditNote, Fire, FireClaim, Fired, SecretOf, StoreError, Topic, Verified};
+use crate::ports::{Appended, Fire, FireClaim, Fired, SecretOf, StoreError, Topic, Verified};
 
 /// Refused deliveries that are kept of one rule in a minute. Whoever has no
 /// secret cannot fill the disk.
@@ -271,58 +270,6 @@ impl Automation {
             self.world.wakeups.nudge(Topic::Schedule);
         }
         Ok(appended)
-    }
-
-    /// Starts a rule by hand: one with a manual trigger, or a cron rule out of
-    /// its turn. One that acts for many tenants begins to do so. The jobs belong
-    /// to the trace of `traceparent`.
-    pub async fn trigger(
-        &self,
-        caller: &Caller,
-        id: RuleId,
-        input: Json,
-        traceparent: Option<String>,
-    ) -> Result<Vec<Firing>, AutomationError> {
-        let rule = self.steered(caller, id).await?;
-        if !rule.enabled {
-            return Err(AutomationError::Disabled);
-        }
-        if !matches!(rule.document.trigger, Trigger::Manual | Trigger::Cron(_)) {
-            return Err(AutomationError::WrongTrigger("manual"));
-        }
-        let now = self.world.clock.now();
-        let occasion = Occasion { traceparent, ..self.by_hand(&rule, &input, now) };
-        let mut fire = Fire { claim: FireClaim::Free, firings: Vec::new(), fan_outs: Vec::new() };
-        if rule.document.for_each_tenant.is_some() {
-            fire.fan_outs.push(self.fan_out_of(&rule, &occasion, Some(input)));
-        } else if let Some(tenant) = self.world.stores.tenants.get_many(&[rule.tenant]).await?.pop() {
-            fire.firings.push(self.judge(&rule, &tenant, &occasion).await);
-        }
-        let asked: Vec<_> = fire.firings.iter().map(|planned| planned.firing.id.to_string()).collect();
-        let change = (None, Some(json!({ "firings": asked })));
-        let (slug, object) = (Some(&caller.slug), format!("rule:{id}"));
-        self.audit.note(AuditNote::of(caller, now, slug, "rule.trigger", object, change)).await?;
-        let fired = self.commit(vec![fire]).await?;
-        Ok(fired.first().map(|fired| firings(fired).to_vec()).unwrap_or_default())
-    }
-
-    pub(super) fn by_hand(&self, rule: &Rule, input: &Json, now: Timestamp) -> Occasion {
-        let trigger = json!({
-            "type": "manual", "input": input.to_value(), "scheduled_at": now.to_string(),
-            "rule": rule.document.name,
-        });
-        Occasion {
-            kind: TriggerKind::Manual,
-            cause: Cause::default(),
-            key: None,
-            trigger,
-            event: None,
-            job: None,
-            depth: 0,
-            correlation: CorrelationId(self.world.ids.job(now).0),
-            traceparent: None,
-            now,
-        }
     }
 }
 

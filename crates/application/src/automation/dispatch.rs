@@ -1,11 +1,14 @@
 //! The outbox: every event is seen by every rule that listens, at least once,
 //! and each rule acts on it once.
 //!
-//! Entries are taken in any order and kept from others for a while. What comes
-//! of an entry, whatever it is, is committed together with its leaving the
+//! Tenants take turns at it, so that a flood of one delays the others by a turn
+//! and not by the flood; and a turn that took long is followed by a shorter one,
+//! so that heavy rules of one tenant do not make the turns long for all. Entries
+//! are kept from others for a while. What comes of an entry, whatever it is, is committed together with its leaving the
 //! outbox, so that a dispatcher that dies leaves it for another.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 use serde_json::{Value, json};
 use taskflow_domain::rule::{Cause, Trigger, TriggerKind};
@@ -20,16 +23,53 @@ use crate::maintain::Step;
 use crate::meter;
 use crate::ports::{Fire, FireClaim, Fired, Happened, Pending, StoreResult};
 
-/// Entries that are taken at once.
+/// The most entries that are taken at once.
 const TAKE: u32 = 100;
+/// The fewest.
+const TAKE_LEAST: u32 = 5;
+/// How long a turn may take before the next one is shorter, in microseconds.
+const TURN_US: i64 = 250_000;
 /// How long they are kept from others, in milliseconds.
 const HOLD_MS: i64 = 30_000;
+
+/// Whose turn it is, and how long a turn is.
+#[derive(Debug)]
+pub(super) struct Turn {
+    after: AtomicI32,
+    take: AtomicU32,
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self { after: AtomicI32::new(0), take: AtomicU32::new(TAKE) }
+    }
+}
+
+impl Turn {
+    /// After which tenant the next turn begins, and how many entries it takes.
+    fn next(&self) -> (TenantId, u32) {
+        (TenantId(self.after.load(Ordering::Relaxed)), self.take.load(Ordering::Relaxed))
+    }
+
+    /// After a turn of `take` entries, of these tenants.
+    fn ended(&self, tenants: impl Iterator<Item = TenantId>, take: u32, took_us: i64) {
+        let after = self.after.load(Ordering::Relaxed);
+        // The last one on the way around.
+        if let Some(last) = tenants.map(|tenant| tenant.0).max_by_key(|id| (*id <= after, *id)) {
+            self.after.store(last, Ordering::Relaxed);
+        }
+        let next = if took_us > TURN_US { take / 2 } else { take.saturating_mul(2) };
+        self.take.store(next.clamp(TAKE_LEAST, TAKE), Ordering::Relaxed);
+    }
+}
 
 impl Automation {
     /// Dispatches what is in the outbox.
     pub async fn dispatch(&self) -> StoreResult<Step> {
         let now = self.world.clock.now();
-        let taken = self.world.stores.events.pending(now, now.plus_millis(HOLD_MS), TAKE).await?;
+        let (after, take) = self.turn.next();
+        let events = &self.world.stores.events;
+        let taken = events.pending(now, now.plus_millis(HOLD_MS), after, take).await?;
         let mut listeners: BTreeMap<TenantId, (Option<Tenant>, Vec<Rule>)> = BTreeMap::new();
         let mut fires = Vec::with_capacity(taken.len());
         for entry in &taken {
@@ -47,7 +87,9 @@ impl Automation {
         let fired = self.commit(fires).await?;
         let done = fired.iter().filter(|fired| matches!(fired, Fired::Done(_))).count();
         meter::dispatched(done);
-        Ok(Step { jobs: done as u32, more: taken.len() == TAKE as usize, next: None })
+        let took_us = self.world.clock.now().micros_since(now);
+        self.turn.ended(taken.iter().map(|entry| entry.tenant), take, took_us);
+        Ok(Step { jobs: done as u32, more: !taken.is_empty(), next: None })
     }
 
     /// What the rules make of an entry.
@@ -91,7 +133,7 @@ impl Automation {
     /// Adds what a rule makes of an occasion.
     pub(super) async fn add(&self, rule: &Rule, tenant: &Tenant, occasion: &Occasion, fire: &mut Fire) {
         if rule.document.for_each_tenant.is_some() {
-            fire.fan_outs.push(self.fan_out_of(rule, occasion, None));
+            fire.fan_outs.push(self.fan_out_of(rule, occasion));
         } else {
             fire.firings.push(self.judge(rule, tenant, occasion).await);
         }

@@ -50,6 +50,15 @@ pub enum AutomationError {
     /// The rule kept changing under the request.
     #[error("the rule changes too fast; try again")]
     Contended,
+    /// The change is meant for another revision than the rule has by now.
+    #[error("the rule has revision {0} by now; look at it again")]
+    Moved(u32),
+    /// The tenant has as many rules as it may have.
+    #[error("the tenant has {0} rules, as many as it may have")]
+    Full(u32),
+    /// The idempotency key was used with another input.
+    #[error("the idempotency key was used with another input")]
+    KeyReused,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

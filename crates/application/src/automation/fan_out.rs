@@ -8,14 +8,14 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
 use taskflow_domain::rule::{TriggerKind, reason};
 use taskflow_domain::schedule::Overlap;
 use taskflow_domain::schedule::overlap::{self, Admission};
 use taskflow_domain::tenant::Tenant;
-use taskflow_domain::{FiringOutcome, JobId, Json, Rule, Timestamp};
+use taskflow_domain::{FiringOutcome, JobId, Rule, Timestamp};
 
 use super::Automation;
+use super::by_hand::of_hand;
 use super::dispatch::of_event;
 use super::fire::firings;
 use super::judge::Occasion;
@@ -150,7 +150,10 @@ impl Automation {
             (Some(at), ..) => Some(self.at(rule, at, now)),
             (_, Some(event), _) => {
                 let event = self.world.stores.events.get(fan_out.rule_tenant, event).await?;
-                event.map(|event| of_event(&event, fan_out.trigger, now))
+                event.map(|event| match fan_out.trigger {
+                    TriggerKind::Manual => of_hand(rule, &event, now),
+                    kind => of_event(&event, kind, now),
+                })
             }
             (.., Some(job)) => {
                 let job = self.world.stores.reader.get(fan_out.rule_tenant, job, now).await?;
@@ -164,18 +167,15 @@ impl Automation {
                     None => None,
                 }
             }
-            _ => Some(self.by_hand(rule, fan_out.input.as_ref().unwrap_or(&Json::null()), now)),
+            _ => None,
         };
-        Ok(occasion.map(|mut occasion| {
-            // What is made by hand has no key of its own, yet each tenant comes once.
-            let key = fan_out.key.clone().unwrap_or_else(|| format!("fan_out:{}", fan_out.id));
-            occasion.key = Some(key);
-            occasion.correlation = fan_out.correlation_id;
-            occasion.depth = fan_out.depth;
-            if fan_out.trigger == TriggerKind::Manual {
-                occasion.trigger["started_at"] = json!(fan_out.at.to_string());
-            }
-            occasion
+        // Each tenant comes once, whatever the key is.
+        let key = || fan_out.key.clone().unwrap_or_else(|| format!("fan_out:{}", fan_out.id));
+        Ok(occasion.map(|occasion| Occasion {
+            key: Some(key()),
+            correlation: fan_out.correlation_id,
+            depth: fan_out.depth,
+            ..occasion
         }))
     }
 }

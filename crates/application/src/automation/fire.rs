@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use taskflow_domain::rule::reason;
 use taskflow_domain::tenant::Tenant;
-use taskflow_domain::{FanOutId, Firing, FiringOutcome, JobState, Json, QueueName, Rule, TenantId, change};
+use taskflow_domain::{FanOutId, Firing, FiringOutcome, JobState, QueueName, Rule, TenantId, change};
 
 use super::Automation;
 use super::judge::Occasion;
@@ -92,7 +92,7 @@ impl Automation {
     }
 
     /// The fan-out of a rule for an occasion.
-    pub(super) fn fan_out_of(&self, rule: &Rule, occasion: &Occasion, input: Option<Json>) -> FanOut {
+    pub(super) fn fan_out_of(&self, rule: &Rule, occasion: &Occasion) -> FanOut {
         let id = FanOutId(self.world.ids.job(occasion.now).0);
         FanOut {
             id,
@@ -104,7 +104,6 @@ impl Automation {
             at: occasion.now,
             depth: occasion.depth,
             correlation_id: occasion.correlation,
-            input,
             after: None,
         }
     }

@@ -8,7 +8,6 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use taskflow_domain::rule::{Action, Cause, MAX_DEPTH, Mode, TriggerKind, reason};
-use taskflow_domain::schedule::Schedule;
 use taskflow_domain::tenant::Tenant;
 use taskflow_domain::{
     Actor, CorrelationId, Delay, Firing, FiringId, FiringOutcome, JobId, JobSpec, Json, Kind, Labels,
@@ -20,55 +19,6 @@ use crate::document::{MAX_NESTING, depth, has_nul};
 use crate::jobs::JobWish;
 use crate::ports::{EvaluationFault, NewFiring, NewJob, Scope, Wanted};
 use crate::template::{Template, TemplateFault};
-
-/// A rule made ready to be evaluated, kept for as long as its revision lasts.
-#[derive(Debug)]
-pub(super) struct Ready {
-    revision: u32,
-    condition: Arc<str>,
-    pub(super) for_each: Option<Arc<str>>,
-    templates: Result<Vec<Template>, Vec<TemplateFault>>,
-    pub(super) schedule: Option<Result<Schedule, String>>,
-}
-
-impl Ready {
-    pub(super) fn new(rule: &Rule) -> Self {
-        let mut templates = Vec::with_capacity(rule.document.actions.len());
-        let mut faults = Vec::new();
-        for (index, action) in rule.document.actions.iter().enumerate() {
-            match Template::parse(&template_of(action), &format!("/actions/{index}")) {
-                Ok(template) => templates.push(template),
-                Err(found) => faults.extend(found),
-            }
-        }
-        let schedule = match &rule.document.trigger {
-            taskflow_domain::rule::Trigger::Cron(cron) => Some(cron.schedule(rule.id).map_err(|faults| {
-                let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
-                faults.join("; ")
-            })),
-            _ => None,
-        };
-        Self {
-            revision: rule.revision,
-            condition: rule.document.condition.as_str().into(),
-            for_each: rule.document.for_each_tenant.as_deref().map(Into::into),
-            templates: if faults.is_empty() { Ok(templates) } else { Err(faults) },
-            schedule,
-        }
-    }
-}
-
-/// The parts of an action that hold templates, as one document.
-pub(super) fn template_of(action: &Action) -> Value {
-    json!({
-        "queue": action.queue,
-        "payload": action.payload,
-        "labels": action.labels,
-        "run_at": action.run_at,
-        "idempotency_key": action.idempotency_key,
-        "target": action.target,
-    })
-}
 
 /// What happened, as rules see it.
 #[derive(Clone, Debug)]
@@ -112,22 +62,6 @@ impl Occasion {
 type Refusal = (FiringOutcome, &'static str, Option<String>);
 
 impl Automation {
-    /// The rule made ready.
-    pub(super) fn ready(&self, rule: &Rule) -> Arc<Ready> {
-        const MOST: usize = 20_000;
-        let key = (rule.tenant, rule.id);
-        let mut kept = self.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(ready) = kept.get(&key).filter(|ready| ready.revision == rule.revision) {
-            return Arc::clone(ready);
-        }
-        if kept.len() >= MOST {
-            kept.clear();
-        }
-        let ready = Arc::new(Ready::new(rule));
-        kept.insert(key, Arc::clone(&ready));
-        ready
-    }
-
     /// A firing of the rule for a tenant that made no jobs.
     pub(super) fn plain(
         &self,
@@ -212,6 +146,10 @@ impl Automation {
         if occasion.depth >= MAX_DEPTH {
             let detail = format!("{MAX_DEPTH} firings stand before this one");
             return Err((FiringOutcome::Blocked, reason::DEPTH_LIMIT, Some(detail)));
+        }
+        if tenant.settings.suspended {
+            let detail = "the tenant is suspended: no job of it is made".to_owned();
+            return Err((FiringOutcome::Blocked, reason::TENANT_SUSPENDED, Some(detail)));
         }
         let ready = self.ready(rule);
         let scope = Arc::new(occasion.scope(tenant));
@@ -368,7 +306,7 @@ fn target(rendered: &Value) -> Result<Option<Target>, String> {
         }
     }
     let target =
-        Target::deserialize(target).map_err(|error| format!("does not render to a target: {error}"))?;
+        Target::deserialize(target).map_err(|_| "does not render to a target as jobs have it".to_owned())?;
     if let Target::Http(http) = &target {
         if !(http.url.starts_with("http://") || http.url.starts_with("https://")) || http.url.len() > 2_048 {
             return Err("must render to an http or https URL of at most 2048 bytes".to_owned());

@@ -7,6 +7,7 @@
 //! and one port method ([`crate::ports::RuleStore::fire`]), which commits the
 //! firing, its jobs and what it was fired for together, so that it happens once.
 
+mod by_hand;
 mod check;
 mod deliver;
 mod dispatch;
@@ -17,10 +18,12 @@ mod judge;
 mod look;
 mod prune;
 mod pulse;
+mod ready;
 mod rehearse;
 mod save;
 mod tick;
 mod trace;
+mod vocabulary;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicI64;
@@ -33,12 +36,13 @@ use crate::audit::Audit;
 use crate::caller::{Caller, Directory};
 use crate::ports::{ConditionEngine, Signatures};
 
+pub use by_hand::HandStart;
 pub use deliver::{Delivered, Delivery, NewEvent};
 pub use error::{AutomationError, RuleFault};
 pub use look::RuleStats;
 pub use prune::EventRetention;
 pub use pulse::{Pulse, PulseWorker, Pulsed};
-pub use rehearse::Simulation;
+pub use rehearse::{Rehearsal, Simulation};
 pub use save::RuleWish;
 pub use trace::{Trace, TraceNode, Traced};
 
@@ -52,7 +56,7 @@ pub struct Tools {
 }
 
 /// Rules made ready to be evaluated, by their owners and ids.
-type Kept = BTreeMap<(TenantId, RuleId), Arc<judge::Ready>>;
+type Kept = BTreeMap<(TenantId, RuleId), Arc<ready::Ready>>;
 
 /// Automation rules.
 #[derive(Clone)]
@@ -69,7 +73,14 @@ pub struct Automation {
     look_again: Arc<AtomicI64>,
     /// Refused deliveries of each rule in this minute.
     rejects: Arc<Mutex<BTreeMap<RuleId, (i64, u32)>>>,
+    /// How many rules a tenant may have.
+    most_rules: u32,
+    /// Whose turn it is at the outbox.
+    turn: Arc<dispatch::Turn>,
 }
+
+/// How many rules a tenant may have, unless it is set.
+pub const MOST_RULES: u32 = 10_000;
 
 impl Automation {
     /// The use cases over `world`.
@@ -83,6 +94,8 @@ impl Automation {
             kept: Arc::default(),
             look_again: Arc::default(),
             rejects: Arc::default(),
+            most_rules: MOST_RULES,
+            turn: Arc::default(),
         }
     }
 
@@ -91,6 +104,13 @@ impl Automation {
     #[must_use]
     pub fn with_chunk(self, tenants: u32) -> Self {
         Self { chunk: tenants.clamp(1, fan_out::CHUNK), ..self }
+    }
+
+    /// The same with so many rules for each tenant at most.
+    #[must_use]
+    pub fn with_most_rules(mut self, most: u32) -> Self {
+        self.most_rules = most;
+        self
     }
 
     /// The caller's tenant. An unknown one owns no rule, so its rules are absent.

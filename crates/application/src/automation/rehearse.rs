@@ -6,9 +6,10 @@ use taskflow_domain::schedule::Occurrence;
 use taskflow_domain::tenant::Tenant;
 use taskflow_domain::{FiringOutcome, InboundEvent, Json, Rule, RuleId, Scope, Timestamp};
 
+use super::by_hand::{HandStart, of_hand};
 use super::dispatch::of_event;
 use super::judge::Occasion;
-use super::save::RuleWish;
+use super::save::{RuleWish, keep_key};
 use super::tick::cron;
 use super::{Automation, AutomationError};
 use crate::caller::Caller;
@@ -44,6 +45,17 @@ pub struct Simulation {
     pub samples: Vec<Value>,
 }
 
+/// What is rehearsed.
+#[derive(Clone, Debug, Default)]
+pub struct Rehearsal {
+    /// What is tried in the place of the rule.
+    pub instead: Option<RuleWish>,
+    /// From when on; of a cron rule from now on if it is not said.
+    pub since: Option<Timestamp>,
+    /// A start by hand with this input, and nothing of the past.
+    pub input: Option<Json>,
+}
+
 impl Automation {
     /// A rule's next `count` occurrences after `from`.
     pub async fn schedule(
@@ -61,24 +73,24 @@ impl Automation {
         Ok(occurrences_after(&rule, from, count))
     }
 
-    /// Runs a rule, or `instead` of it a changed version, over the events of the
-    /// past since `since`, or over the occurrences from then on. Creates nothing.
+    /// Runs a rule, or a changed version of it, over the events or the starts of
+    /// the past, over the occurrences from then on, or with an input. Creates nothing.
     pub async fn simulate(
         &self,
         caller: &Caller,
         id: RuleId,
-        instead: Option<RuleWish>,
-        since: Option<Timestamp>,
+        rehearsal: Rehearsal,
     ) -> Result<Simulation, AutomationError> {
         let now = self.world.clock.now();
         let mut rule = self.steered(caller, id).await?;
-        if let Some(wish) = instead {
+        if let Some(wish) = rehearsal.instead {
             if !caller.may(Scope::RulesWrite) {
                 return Err(AutomationError::Forbidden("to try a changed rule needs the scope rules:write"));
             }
             rule.document = wish.document;
             rule.mode = wish.mode;
             let old = self.get(caller, id).await?;
+            keep_key(&old, &mut rule);
             rule = self.prepare(caller, rule, Some(&old), true, now).await?;
         }
         if matches!(&rule.document.trigger, Trigger::Event { event } if event.is_about_jobs())
@@ -90,7 +102,10 @@ impl Automation {
         rule.revision = u32::MAX;
         rule.mode = taskflow_domain::rule::Mode::Live;
         rule.id = RuleId(self.world.ids.job(now).0);
-        let mut occasions = self.past(&rule, since, now).await?;
+        let mut occasions = match rehearsal.input {
+            Some(input) => vec![(now, self.start(&rule, input, now)?)],
+            None => self.past(&rule, id, rehearsal.since, now).await?,
+        };
         let mut simulation = Simulation { truncated: occasions.len() > MOST, ..Simulation::default() };
         occasions.truncate(MOST);
         let tenants = self.meant(&rule).await?;
@@ -177,10 +192,21 @@ impl Automation {
         })
     }
 
-    /// What the rule would have seen, one more than a simulation looks at.
+    /// A start by hand, as it would be.
+    fn start(&self, rule: &Rule, input: Json, now: Timestamp) -> Result<Occasion, AutomationError> {
+        if !matches!(rule.document.trigger, Trigger::Manual | Trigger::Cron(_)) {
+            return Err(AutomationError::WrongTrigger("manual"));
+        }
+        let start = HandStart { input, key: None, traceparent: None };
+        Ok(of_hand(rule, &self.start_event(rule, start, now), now))
+    }
+
+    /// What the rule, which is kept as `id`, would have seen, one more than a
+    /// simulation looks at.
     async fn past(
         &self,
         rule: &Rule,
+        id: RuleId,
         since: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<Vec<(Timestamp, Occasion)>, AutomationError> {
@@ -197,16 +223,33 @@ impl Automation {
             Trigger::Webhook(webhook) => {
                 let source = Some(InboundEvent::webhook_source(&webhook.key));
                 let filter = EventFilter { source, since, ..EventFilter::default() };
-                self.events(rule, filter, TriggerKind::Webhook, |_| true).await
+                self.events(rule, filter, |event| {
+                    Some(of_event(event, TriggerKind::Webhook, event.received_at))
+                })
+                .await
             }
             Trigger::Event { event } if event.is_about_jobs() => {
                 self.ends_of_jobs(rule, event.states(), since, now).await
             }
             Trigger::Event { event } => {
                 let filter = EventFilter { webhook: Some(false), since, ..EventFilter::default() };
-                self.events(rule, filter, TriggerKind::Event, |kind| event.matches(kind)).await
+                self.events(rule, filter, |found| {
+                    let meant = event.matches(&found.kind) && !found.is_by_hand();
+                    meant.then(|| of_event(found, TriggerKind::Event, found.received_at))
+                })
+                .await
             }
-            Trigger::Manual => Ok(vec![(now, self.by_hand(rule, &Json::object(), now))]),
+            Trigger::Manual => {
+                let source = Some(InboundEvent::hand_source(id));
+                let filter = EventFilter { source, since, ..EventFilter::default() };
+                let starts = |event: &InboundEvent| Some(of_hand(rule, event, event.received_at));
+                let mut starts = self.events(rule, filter, starts).await?;
+                if starts.is_empty() {
+                    // Nobody has started it: so it would be without an input.
+                    starts.push((now, self.start(rule, Json::null(), now)?));
+                }
+                Ok(starts)
+            }
         }
     }
 
@@ -214,16 +257,14 @@ impl Automation {
         &self,
         rule: &Rule,
         mut filter: EventFilter,
-        kind: TriggerKind,
-        matches: impl Fn(&str) -> bool,
+        occasion: impl Fn(&InboundEvent) -> Option<Occasion>,
     ) -> Result<Vec<(Timestamp, Occasion)>, AutomationError> {
         const READ: u32 = 500;
         let mut found = Vec::new();
         while found.len() <= MOST {
             let page = self.world.stores.events.recent(rule.tenant, &filter, READ).await?;
             filter.before = page.last().map(|event| event.id);
-            let wanted = page.iter().filter(|event| matches(&event.kind));
-            found.extend(wanted.map(|event| (event.received_at, of_event(event, kind, event.received_at))));
+            found.extend(page.iter().filter_map(|event| Some((event.received_at, occasion(event)?))));
             if page.len() < READ as usize {
                 break;
             }
@@ -263,7 +304,7 @@ impl Automation {
 
 /// A rule's next `count` occurrences after `from`.
 fn occurrences_after(rule: &Rule, from: Timestamp, count: usize) -> Vec<Occurrence> {
-    let ready = super::judge::Ready::new(rule);
+    let ready = super::ready::Ready::new(rule);
     let Some(Ok(schedule)) = &ready.schedule else { return Vec::new() };
     let next = std::iter::successors(schedule.next_after(from), |last| schedule.next_after(last.at));
     next.take(count).collect()

@@ -1,7 +1,7 @@
 //! Making rules, changing them, switching them on and off.
 
 use serde_json::{Value, json};
-use taskflow_domain::rule::{Health, Mode, Trigger};
+use taskflow_domain::rule::{Health, Mode, Scheme, Trigger};
 use taskflow_domain::{Rule, RuleDocument, RuleId, Scope, Timestamp};
 
 use super::tick::cron;
@@ -49,6 +49,8 @@ pub struct RuleWish {
     pub mode: Mode,
     /// The secret of a webhook trigger; `None` leaves the rule the one it has.
     pub secret: Option<String>,
+    /// The revision that a change is meant for; `None`: whatever it is.
+    pub revision: Option<u32>,
 }
 
 impl std::fmt::Debug for RuleWish {
@@ -61,6 +63,9 @@ impl Automation {
     /// Makes a rule. All faults of it are told at once.
     pub async fn create(&self, caller: &Caller, wish: RuleWish) -> Result<Rule, AutomationError> {
         let tenant = self.directory.find_or_make(caller).await?.ok_or(AutomationError::UnknownTenant)?;
+        if self.world.stores.rules.count(tenant, self.most_rules).await? >= self.most_rules {
+            return Err(AutomationError::Full(self.most_rules));
+        }
         let now = self.world.clock.now();
         let id = RuleId(self.world.ids.job(now).0);
         let rule = Rule {
@@ -95,7 +100,8 @@ impl Automation {
         id: RuleId,
         wish: RuleWish,
     ) -> Result<Rule, AutomationError> {
-        self.change(caller, id, wish.secret.as_deref(), |rule| {
+        let asked = (wish.secret.as_deref(), wish.revision);
+        self.change(caller, id, asked, |rule| {
             rule.document = wish.document.clone();
             rule.enabled = wish.enabled;
             rule.mode = wish.mode;
@@ -105,12 +111,12 @@ impl Automation {
 
     /// Switches a rule on. What it missed while it was off is not made up for.
     pub async fn enable(&self, caller: &Caller, id: RuleId) -> Result<Rule, AutomationError> {
-        self.change(caller, id, None, |rule| rule.enabled = true).await
+        self.change(caller, id, (None, None), |rule| rule.enabled = true).await
     }
 
     /// Switches a rule off.
     pub async fn disable(&self, caller: &Caller, id: RuleId) -> Result<Rule, AutomationError> {
-        self.change(caller, id, None, |rule| rule.enabled = false).await
+        self.change(caller, id, (None, None), |rule| rule.enabled = false).await
     }
 
     /// Deletes a rule. Its firings and its jobs stay.
@@ -128,17 +134,21 @@ impl Automation {
         &self,
         caller: &Caller,
         id: RuleId,
-        secret: Option<&str>,
+        (secret, revision): (Option<&str>, Option<u32>),
         edit: impl Fn(&mut Rule),
     ) -> Result<Rule, AutomationError> {
         for _ in 0..TRIES {
             let old = self.steered(caller, id).await?;
             let mut rule = old.clone();
             edit(&mut rule);
+            keep_key(&old, &mut rule);
             sealing::keep_masked(&old.document, &mut rule.document);
             let same = (rule.enabled, rule.mode, &rule.document) == (old.enabled, old.mode, &old.document);
             if same && secret.is_none() {
                 return Ok(old);
+            }
+            if revision.is_some_and(|meant| meant != old.revision) {
+                return Err(AutomationError::Moved(old.revision));
             }
             let now = self.world.clock.now();
             rule.revision += 1;
@@ -146,7 +156,7 @@ impl Automation {
             let kept = self.world.stores.rules.secrets(rule.tenant, id).await?;
             let has_secret = secret.is_some() || !kept.is_empty();
             let rule = self.prepare(caller, rule, Some(&old), has_secret, now).await?;
-            let secrets = self.seal(&rule, secret, &kept, now)?;
+            let secrets = self.seal(&rule, secret, &kept, now)?.or_else(|| forgets(&rule, &kept));
             let switched = rule.document == old.document && rule.mode == old.mode && secret.is_none();
             let action = match (switched, rule.enabled) {
                 (false, _) => "rule.put",
@@ -191,10 +201,7 @@ impl Automation {
         if let Trigger::Webhook(webhook) = &mut rule.document.trigger
             && webhook.key.is_empty()
         {
-            webhook.key = match old.map(|old| &old.document.trigger) {
-                Some(Trigger::Webhook(old)) => old.key.clone(),
-                _ => hex(&self.world.ids.bytes()),
-            };
+            webhook.key = hex(&self.world.ids.bytes());
         }
         let faults = self.check(&rule, secret, now).await;
         if !faults.is_empty() {
@@ -244,6 +251,25 @@ impl Automation {
         }
         Ok(Some(secrets))
     }
+}
+
+/// A webhook that says no key keeps the one that it has.
+pub(super) fn keep_key(old: &Rule, rule: &mut Rule) {
+    if let (Trigger::Webhook(old), Trigger::Webhook(new)) =
+        (&old.document.trigger, &mut rule.document.trigger)
+        && new.key.is_empty()
+    {
+        new.key.clone_from(&old.key);
+    }
+}
+
+/// A rule whose deliveries are not signed any more keeps no secret.
+fn forgets(rule: &Rule, kept: &[SealedSecret]) -> Option<Vec<SealedSecret>> {
+    let signed = matches!(
+        &rule.document.trigger,
+        Trigger::Webhook(webhook) if webhook.signature.scheme != Scheme::None
+    );
+    (!signed && !kept.is_empty()).then(Vec::new)
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {

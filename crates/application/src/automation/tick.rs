@@ -143,7 +143,7 @@ impl Automation {
         for (index, occurrence) in due.iter().enumerate() {
             let occasion = self.at(rule, occurrence.at, now);
             if rule.document.for_each_tenant.is_some() {
-                fire.fan_outs.push(self.fan_out_of(rule, &occasion, None));
+                fire.fan_outs.push(self.fan_out_of(rule, &occasion));
                 continue;
             }
             let skip = |why| (FiringOutcome::Skipped, why, None);

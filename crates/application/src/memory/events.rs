@@ -1,20 +1,25 @@
 //! The port of events, on the state.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use taskflow_domain::{CorrelationId, EventId, InboundEvent, JobId, JobState, TenantId, Timestamp};
 
 use super::MemoryStore;
 use super::state::State;
-use crate::ports::{Appended, EventFilter, EventStore, Happened, Pending, StoreResult};
+use crate::ports::{Appended, EventFilter, EventStore, Happened, Pending, StoreResult, TURN};
 
 impl State {
     /// The event with the same id of the same source.
     pub(super) fn known_event(&self, event: &InboundEvent) -> Option<EventId> {
-        let id = event.external_id.as_ref()?;
+        self.event_called(event.tenant, &event.source, event.external_id.as_deref()?)
+    }
+
+    fn event_called(&self, tenant: TenantId, source: &str, id: &str) -> Option<EventId> {
         let same = |other: &&InboundEvent| {
-            other.tenant == event.tenant
-                && other.source == event.source
-                && other.external_id.as_ref() == Some(id)
+            other.tenant == tenant
+                && other.source == source
+                && other.external_id.as_deref() == Some(id)
                 && other.rejected.is_none()
         };
         self.events.values().find(same).map(|event| event.id)
@@ -72,15 +77,30 @@ impl EventStore for MemoryStore {
         Ok(events.into_iter().map(|event| state.append(event, dispatch)).collect())
     }
 
-    async fn pending(&self, now: Timestamp, until: Timestamp, limit: u32) -> StoreResult<Vec<Pending>> {
+    async fn pending(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+        after: TenantId,
+        limit: u32,
+    ) -> StoreResult<Vec<Pending>> {
         let mut state = self.state();
-        let free = state.outbox.values_mut().filter(|(_, held)| *held <= now).take(limit as usize);
-        Ok(free
-            .map(|(pending, held)| {
-                *held = until;
-                *pending
-            })
-            .collect())
+        let mut of: BTreeMap<(bool, TenantId), Vec<Pending>> = BTreeMap::new();
+        for (pending, _) in state.outbox.values().filter(|(_, held)| *held <= now) {
+            of.entry((pending.tenant <= after, pending.tenant)).or_default().push(*pending);
+        }
+        let mut ranked: Vec<_> =
+            of.into_values().take(TURN).flat_map(|own| own.into_iter().enumerate()).collect();
+        ranked.sort_by_key(|(rank, _)| *rank);
+        let taken: Vec<_> = ranked.into_iter().map(|(_, pending)| pending).take(limit as usize).collect();
+        for pending in &taken {
+            state.outbox.entry(pending.id).and_modify(|(_, held)| *held = until);
+        }
+        Ok(taken)
+    }
+
+    async fn known(&self, tenant: TenantId, source: &str, external_id: &str) -> StoreResult<Option<EventId>> {
+        Ok(self.state().event_called(tenant, source, external_id))
     }
 
     async fn get(&self, tenant: TenantId, event: EventId) -> StoreResult<Option<InboundEvent>> {

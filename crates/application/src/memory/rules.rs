@@ -170,6 +170,12 @@ impl RuleStore for MemoryStore {
         Ok(row.map(|row| row.rule.clone()))
     }
 
+    async fn count(&self, tenant: TenantId, most: u32) -> StoreResult<u32> {
+        let state = self.state();
+        let own = state.rules.values().filter(|row| row.rule.tenant == tenant).take(most as usize);
+        Ok(u32::try_from(own.count()).unwrap_or(u32::MAX))
+    }
+
     async fn list(&self, tenant: TenantId, page: RulePage) -> StoreResult<Vec<Rule>> {
         let state = self.state();
         let own = state.rules.values().map(|row| &row.rule).filter(|rule| rule.tenant == tenant);

@@ -41,6 +41,47 @@ impl Scope {
     }
 }
 
+/// What an author may rely on in a value, whatever happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// Nothing: it is somebody else's document, or may be null.
+    Any,
+    /// A text.
+    Text,
+    /// A number.
+    Number,
+    /// An instant.
+    Time,
+    /// An object with these members and no others.
+    Object(&'static [Known]),
+}
+
+/// A variable or a member of one, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is.
+    pub shape: Shape,
+}
+
+impl Known {
+    /// Something of that name and shape.
+    pub const fn new(name: &'static str, shape: Shape) -> Self {
+        Self { name, shape }
+    }
+
+    /// The shape of `name` among `known`.
+    pub fn find(known: &[Self], name: &str) -> Option<Shape> {
+        known.iter().find(|one| one.name == name).map(|one| one.shape)
+    }
+
+    /// All names.
+    pub fn names(known: &[Self]) -> String {
+        known.iter().map(|one| one.name).collect::<Vec<_>>().join(", ")
+    }
+}
+
 /// An expression to be checked before it is kept.
 #[derive(Clone, Debug)]
 pub struct Question {
@@ -49,7 +90,7 @@ pub struct Question {
     /// What it must answer, as far as that can be seen before it is asked.
     pub wanted: Wanted,
     /// The variables that it may name, `now` included.
-    pub variables: &'static [&'static str],
+    pub variables: &'static [Known],
 }
 
 /// Why an expression is refused.

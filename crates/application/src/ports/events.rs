@@ -58,6 +58,9 @@ pub struct EventFilter {
     pub before: Option<EventId>,
 }
 
+/// Tenants whose entries of the outbox are taken together.
+pub const TURN: usize = 25;
+
 /// Events.
 #[async_trait]
 pub trait EventStore: Send + Sync {
@@ -66,13 +69,28 @@ pub trait EventStore: Send + Sync {
     /// outbox with the same commit. When this returns they are on disk.
     async fn append(&self, events: Vec<InboundEvent>, dispatch: bool) -> StoreResult<Vec<Appended>>;
 
-    /// Entries of the outbox, at most `limit`, in any order, each kept from other
-    /// dispatchers until `until`. An entry leaves the outbox by
-    /// [`super::RuleStore::fire`] only, so it is seen again if nothing comes of it.
+    /// Entries of the outbox, at most `limit`, each kept from other dispatchers
+    /// until `until`. An entry leaves the outbox by [`super::RuleStore::fire`] only,
+    /// so it is seen again if nothing comes of it.
+    ///
+    /// Tenants take turns, at most [`TURN`] of them: first those after `after` in
+    /// rising order, then the others from the smallest on. The oldest entry of each
+    /// comes first, then the second of each, and so on: of many entries of one
+    /// tenant, those of another wait for no more than a turn. In which order the
+    /// entries are answered is not said.
     ///
     /// A job's end is entered by the commit that ends it, where a rule of its
     /// tenant listens to such ends.
-    async fn pending(&self, now: Timestamp, until: Timestamp, limit: u32) -> StoreResult<Vec<Pending>>;
+    async fn pending(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+        after: TenantId,
+        limit: u32,
+    ) -> StoreResult<Vec<Pending>>;
+
+    /// The event that its source calls `external_id`, unless it was refused.
+    async fn known(&self, tenant: TenantId, source: &str, external_id: &str) -> StoreResult<Option<EventId>>;
 
     /// One event.
     async fn get(&self, tenant: TenantId, event: EventId) -> StoreResult<Option<InboundEvent>>;

@@ -22,8 +22,10 @@ mod webhook;
 mod workers;
 
 pub use audit::{AuditEntry, AuditFilter, AuditHead, AuditNote, AuditStore};
-pub use condition::{ConditionEngine, ConditionFault, EvaluationFault, Question, Scope, Wanted};
-pub use events::{Appended, EventFilter, EventStore, Happened, Pending};
+pub use condition::{
+    ConditionEngine, ConditionFault, EvaluationFault, Known, Question, Scope, Shape, Wanted,
+};
+pub use events::{Appended, EventFilter, EventStore, Happened, Pending, TURN};
 pub use explain::ExplainReader;
 pub use firing::{RuleTally, settle_firing};
 pub use jobs::{

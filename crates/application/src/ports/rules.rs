@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use taskflow_domain::rule::{Cause, TriggerKind};
 use taskflow_domain::{
-    Actor, CorrelationId, FanOutId, Firing, FiringId, FiringOutcome, InboundEvent, JobId, Json, Rule, RuleId,
+    Actor, CorrelationId, FanOutId, Firing, FiringId, FiringOutcome, InboundEvent, JobId, Rule, RuleId,
     TenantId, TenantSlug, Timestamp,
 };
 
@@ -194,8 +194,6 @@ pub struct FanOut {
     pub depth: u16,
     /// What ties together all that it brings about.
     pub correlation_id: CorrelationId,
-    /// What somebody gave who started the rule by hand.
-    pub input: Option<Json>,
     /// The last tenant that was looked at.
     pub after: Option<TenantSlug>,
 }
@@ -258,6 +256,9 @@ pub trait RuleStore: Send + Sync {
 
     /// One rule.
     async fn get(&self, tenant: TenantId, rule: RuleId) -> StoreResult<Option<Rule>>;
+
+    /// How many rules a tenant has, counted up to `most`.
+    async fn count(&self, tenant: TenantId, most: u32) -> StoreResult<u32>;
 
     /// Rules in rising order of their ids.
     async fn list(&self, tenant: TenantId, page: RulePage) -> StoreResult<Vec<Rule>>;

@@ -69,6 +69,8 @@ pub mod reason {
     pub const DEPTH_LIMIT: &str = "depth_limit";
     /// The tenant may have no more jobs waiting.
     pub const BACKLOG_CAP: &str = "backlog_cap";
+    /// The tenant that it is for is suspended.
+    pub const TENANT_SUSPENDED: &str = "tenant_suspended";
     /// A queue that its jobs are meant for is drained.
     pub const DRAINING: &str = "draining";
     /// The condition could not be evaluated.
@@ -116,7 +118,7 @@ pub struct Firing {
     /// For what.
     pub cause: Cause,
     /// What there is one firing of, for each rule and tenant: an occurrence, a
-    /// delivery, an event. `None` of a rule that was started by hand.
+    /// delivery, an event, a start by hand.
     pub key: Option<String>,
     /// What it came to.
     pub outcome: FiringOutcome,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::RuleId;
 use crate::schedule::{Dialect, DstRule, Misfire, Overlap, Schedule, ScheduleFault};
 use crate::state::JobState;
+use crate::time::Timestamp;
 
 /// The kinds of triggers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -106,6 +107,11 @@ impl CronTrigger {
     pub fn schedule(&self, rule: RuleId) -> Result<Schedule, Vec<ScheduleFault>> {
         let schedule = Schedule::parse(&self.expression, &self.timezone, self.dialect, self.dst)?;
         Ok(schedule.spread(rule, self.jitter_ms))
+    }
+
+    /// Everything that is wrong with when it fires, from `now` on.
+    pub fn schedule_faults(&self, now: Timestamp) -> Vec<ScheduleFault> {
+        Schedule::faults(&self.expression, &self.timezone, self.dialect, self.dst, now)
     }
 }
 

@@ -1,7 +1,7 @@
 //! When a cron trigger fires: from an expression and a time zone to instants.
 //!
-//! Three steps stay apart. [`pattern`] knows the dialects and says which wall
-//! clock times are hit; no time zone plays a part in it. [`zone`] knows when
+//! Four steps stay apart. [`fields`] knows the dialects, and [`pattern`] says which
+//! wall clock times are hit; no time zone plays a part in them. [`zone`] knows when
 //! the wall clock of a place jumps. [`occurrence`] puts them together by the
 //! rule's own answer to the two questions that every change of the clocks asks:
 //! what becomes of a time that does not exist, and which of two equal times is
@@ -18,6 +18,9 @@ use serde::{Deserialize, Serialize};
 use crate::id::RuleId;
 use crate::time::Timestamp;
 
+#[cfg(test)]
+mod dialects;
+mod fields;
 pub mod misfire;
 mod occurrence;
 pub mod overlap;
@@ -163,17 +166,34 @@ impl Schedule {
         dialect: Dialect,
         dst: DstRule,
     ) -> Result<Self, Vec<ScheduleFault>> {
+        let fault = |field| move |detail| ScheduleFault { field, detail };
         let pattern = Pattern::parse(expression, dialect)
-            .map_err(|detail| ScheduleFault { field: ScheduleField::Expression, detail });
-        let zone =
-            zone::parse(timezone).map_err(|detail| ScheduleFault { field: ScheduleField::Timezone, detail });
+            .map_err(|details| details.into_iter().map(fault(ScheduleField::Expression)).collect::<Vec<_>>());
+        let zone = zone::parse(timezone).map_err(fault(ScheduleField::Timezone));
         match (pattern, zone) {
             (Ok(pattern), Ok(zone)) => {
                 let steady = pattern.hits_per_day() >= 24;
                 Ok(Self { pattern, zone, dst, steady, delay_micros: 0 })
             }
-            (pattern, zone) => Err(pattern.err().into_iter().chain(zone.err()).collect()),
+            (pattern, zone) => Err(pattern.err().into_iter().flatten().chain(zone.err()).collect()),
         }
+    }
+
+    /// Everything that is wrong with an expression in a zone from `now` on. Where
+    /// the zone is unknown, whether the expression ever fires is asked of UTC.
+    pub fn faults(
+        expression: &str,
+        timezone: &str,
+        dialect: Dialect,
+        dst: DstRule,
+        now: Timestamp,
+    ) -> Vec<ScheduleFault> {
+        let mut faults = Self::parse(expression, timezone, dialect, dst).err().unwrap_or_default();
+        let zone = if faults.is_empty() { timezone } else { "UTC" };
+        if let Ok(schedule) = Self::parse(expression, zone, dialect, dst) {
+            faults.extend(schedule.check_fires(now).err());
+        }
+        faults
     }
 
     /// The same, with every occurrence later by `rule`'s own part of

@@ -6,7 +6,7 @@ use serde_json::json;
 use taskflow_adapters::store::postgres::{PostgresOptions, PostgresStore};
 use taskflow_application::Caller;
 use taskflow_application::access::Access;
-use taskflow_application::automation::Delivery;
+use taskflow_application::automation::{Delivery, HandStart, Rehearsal};
 use taskflow_application::insight::Insight;
 use taskflow_application::ports::{FiringPage, RulePage};
 use taskflow_domain::{FiringId, JobId, RuleId};
@@ -30,6 +30,8 @@ async fn looks(stage: &Stage, caller: &Caller, owned: &Owned) -> Result<Vec<(&'s
     let rules = &stage.rules;
     let page = FiringPage { limit: 9, ..FiringPage::default() };
     let insight = Insight::new(stage.world().clone());
+    let start =
+        HandStart { input: taskflow_domain::Json::null(), key: Some("key".into()), traceparent: None };
     Ok(vec![
         ("rule", rules.get(caller, owned.rule).await.is_ok()),
         ("rules", !rules.list(caller, RulePage { after: None, limit: 9 }).await?.items.is_empty()),
@@ -37,8 +39,8 @@ async fn looks(stage: &Stage, caller: &Caller, owned: &Owned) -> Result<Vec<(&'s
         ("firing", rules.firing(caller, owned.firing).await.is_ok()),
         ("stats", rules.stats(caller, owned.rule).await.is_ok()),
         ("deliveries", rules.deliveries(caller, owned.rule, None, None, 9).await.is_ok()),
-        ("simulate", rules.simulate(caller, owned.rule, None, None).await.is_ok()),
-        ("trigger", rules.trigger(caller, owned.rule, taskflow_domain::Json::null(), None).await.is_ok()),
+        ("simulate", rules.simulate(caller, owned.rule, Rehearsal::default()).await.is_ok()),
+        ("trigger", rules.trigger(caller, owned.rule, start).await.is_ok()),
         ("disable", rules.disable(caller, owned.rule).await.is_ok()),
         ("trace", rules.trace(caller, owned.job).await.is_ok()),
         ("explain", insight.explain(caller, owned.job).await.is_ok()),

@@ -56,14 +56,9 @@ fn media_type(headers: &HeaderMap) -> String {
 pub(super) fn read(mode: Mode, headers: &HeaderMap, body: &[u8]) -> Result<Vec<NewEvent>, Problem> {
     let mut faults = Faults::default();
     let events = match mode {
-        Mode::Binary => binary(headers, body, &mut faults).into_iter().collect(),
+        Mode::Binary => binary(headers, body, &mut faults)?.into_iter().collect(),
         Mode::Structured | Mode::Batch => {
-            let text = std::str::from_utf8(body).map_err(|_| {
-                Problem::at(Code::MalformedJson, Place::Body("#".to_owned()), "the body is not UTF-8")
-            })?;
-            check(text, &mut faults).map_err(|malformed| {
-                Problem::at(Code::MalformedJson, Place::Body(malformed.pointer), malformed.detail)
-            })?;
+            let text = checked(body, &mut faults)?;
             let value = Value::of_checked(text);
             if mode == Mode::Batch {
                 let read = decode::list(0..=MAX_EVENTS, structured);
@@ -105,6 +100,9 @@ impl Attributes {
         let (id, source, kind) = (required("id"), required("source"), required("type"));
         if source.as_deref().is_some_and(|source| source.starts_with("webhook:")) {
             note("source", "sources that begin with webhook: are those of webhook rules".to_owned());
+        }
+        if source.as_deref().is_some_and(|source| source.starts_with("manual:")) {
+            note("source", "sources that begin with manual: are those of starts by hand".to_owned());
         }
         let time = self.take("time").and_then(|text| {
             let time = Timestamp::parse_rfc3339(&text);
@@ -194,7 +192,7 @@ fn header_of(name: &str) -> Place {
     Place::Header(known.map_or("ce-*", |(_, header)| header))
 }
 
-fn binary(headers: &HeaderMap, body: &[u8], faults: &mut Faults) -> Option<NewEvent> {
+fn binary(headers: &HeaderMap, body: &[u8], faults: &mut Faults) -> Result<Option<NewEvent>, Problem> {
     let mut attributes = Attributes::default();
     for (name, value) in headers {
         let Some(name) = name.as_str().strip_prefix("ce-") else { continue };
@@ -217,31 +215,37 @@ fn binary(headers: &HeaderMap, body: &[u8], faults: &mut Faults) -> Option<NewEv
     if !media.is_empty() {
         attributes.list.insert("datacontenttype".to_owned(), Document::String(media.clone()));
     }
-    let data = body_data(&media, body, faults);
+    let data = body_data(&media, body, faults)?;
     let event = attributes.event(Json::null(), &mut |name, detail| faults.note(header_of(name), detail));
-    event.map(|event| NewEvent { data, ..event })
+    Ok(event.map(|event| NewEvent { data, ..event }))
 }
 
 /// The body as a document: JSON as it is, text as a string, and the rest in Base64.
-fn body_data(media: &str, body: &[u8], faults: &mut Faults) -> Json {
+fn body_data(media: &str, body: &[u8], faults: &mut Faults) -> Result<Json, Problem> {
     if body.is_empty() {
-        return Json::null();
+        return Ok(Json::null());
     }
     if body.len() > MAX_DOCUMENT {
         faults.at(&Path::ROOT, format!("must have at most {MAX_DOCUMENT} bytes"));
-        return Json::null();
+        return Ok(Json::null());
     }
-    let text = std::str::from_utf8(body);
     let json = media.is_empty() || media == "application/json" || media.ends_with("+json");
-    match text {
-        Ok(text) if json => match check(text, faults) {
-            Ok(()) => Json::from_valid(text),
-            Err(malformed) => {
-                faults.note(Place::Body(malformed.pointer), malformed.detail);
-                Json::null()
-            }
-        },
+    if json {
+        let text = checked(body, faults)?;
+        return Ok(Json::from_valid(text));
+    }
+    Ok(match std::str::from_utf8(body) {
         Ok(text) => Json::from(&Document::String(text.replace('\0', ""))),
         Err(_) => Json::from(&Document::String(STANDARD.encode(body))),
-    }
+    })
+}
+
+/// A body that has to be JSON, and is.
+fn checked<'a>(body: &'a [u8], faults: &mut Faults) -> Result<&'a str, Problem> {
+    let malformed =
+        |pointer: String, detail: String| Problem::at(Code::MalformedJson, Place::Body(pointer), detail);
+    let text = std::str::from_utf8(body)
+        .map_err(|_| malformed("#".to_owned(), "the body is not UTF-8".to_owned()))?;
+    check(text, faults).map_err(|fault| malformed(fault.pointer, fault.detail))?;
+    Ok(text)
 }

@@ -18,7 +18,7 @@ pub(super) use act::Why;
 pub(super) use submit::traceparent;
 pub(super) use target::templated_target;
 pub(super) use wire::{attempt, claimed, job, state};
-pub(super) use wish::{MAX_DOCUMENT, retry_policy};
+pub(super) use wish::{MAX_DOCUMENT, key_of, retry_policy};
 
 /// The routes. Each call of `routes!` is one path.
 pub(super) fn routes() -> OpenApiRouter<ApiState> {

@@ -185,7 +185,7 @@ fn idempotency_key(text: &str) -> Result<String, &'static str> {
 }
 
 /// The key of the header: a quoted string, as the draft has it, or bare.
-pub(super) fn key_of(headers: &HeaderMap, faults: &mut Faults) -> Option<String> {
+pub(in super::super) fn key_of(headers: &HeaderMap, faults: &mut Faults) -> Option<String> {
     let mut refuse = |detail: &str| {
         faults.note(Place::Header(IDEMPOTENCY_KEY), detail);
         None

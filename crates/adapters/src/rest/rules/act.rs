@@ -3,16 +3,16 @@
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use taskflow_application::automation::RuleWish;
+use taskflow_application::automation::{HandStart, RuleWish};
 use taskflow_domain::Json;
 use taskflow_protocol as wire;
 
 use super::super::ApiState;
 use super::super::body::{Body, MAX_BODY};
-use super::super::describe::{RuleParam, SetRuleProblems, TenantHeader};
+use super::super::describe::{RuleParam, SetRuleProblems, StartProblems, SubmitHeaders, TenantHeader};
 use super::super::extract::{Answer, Asker, RulesRead, RulesWrite, detached};
 use super::super::fault::{Faults, Path};
-use super::super::jobs::{MAX_DOCUMENT, traceparent};
+use super::super::jobs::{MAX_DOCUMENT, key_of, traceparent};
 use super::super::json::{Object, Value, decode};
 use super::super::problem::Problem;
 use super::super::query::NoQuery;
@@ -34,16 +34,17 @@ fn input(value: Value<'_>, faults: &mut Faults) -> Option<Given> {
 /// Start a rule by hand
 ///
 /// A rule with a manual trigger, or a cron rule out of its turn. A rule that acts
-/// for many tenants begins to do so, and its firings come one after the other.
+/// for many tenants begins to do so, and its firings come one after the other. With
+/// an `Idempotency-Key`, a repeat is answered with what came of the first.
 #[utoipa::path(
     post,
     path = "/v1/automation-rules/{id}/trigger",
     operation_id = "triggerRule",
     tag = "rules",
     security(("key" = ["rules:write"])),
-    params(TenantHeader, RuleParam),
+    params(TenantHeader, RuleParam, SubmitHeaders),
     request_body = Option<wire::TriggerRequest>,
-    responses((status = 202, description = "What came of it at once.", body = wire::FiringItems), SetRuleProblems)
+    responses((status = 202, description = "What came of it at once.", body = wire::FiringItems), StartProblems)
 )]
 pub(super) async fn trigger_rule(
     State(state): State<ApiState>,
@@ -53,12 +54,17 @@ pub(super) async fn trigger_rule(
     headers: HeaderMap,
     body: Body<MAX_BODY>,
 ) -> Result<Response, Problem> {
-    let trace = traceparent(&headers);
+    let mut faults = Faults::default();
+    let key = key_of(&headers, &mut faults);
+    if !faults.is_empty() {
+        return Err(Problem::invalid(faults));
+    }
     let Given(input) = body.read_if_sent(input)?;
     let input = input.unwrap_or_else(Json::null);
+    let start = HandStart { input, key, traceparent: traceparent(&headers) };
     let automation = state.rules()?.clone();
     let work = async move {
-        let fired = automation.trigger(&caller, id, input, trace).await?;
+        let fired = automation.trigger(&caller, id, start).await?;
         automation.named(fired).await
     };
     let items = detached(work).await??.iter().map(|(fired, tenant)| firing(fired, tenant)).collect();
@@ -67,8 +73,9 @@ pub(super) async fn trigger_rule(
 
 /// Rehearse a rule
 ///
-/// Runs it, or a changed version of it, against the stored events of the past, or
-/// of a cron rule the occurrences since then. Nothing is made.
+/// Runs it, or a changed version of it, against the stored events of the past, of
+/// a cron rule the occurrences since then, of a manual rule its starts, or one start
+/// with the `input` that is given. Nothing is made.
 #[utoipa::path(
     post,
     path = "/v1/automation-rules/{id}/simulate",
@@ -89,13 +96,14 @@ pub(super) async fn simulate_rule(
     let automation = state.rules()?.clone();
     let asker = caller.clone();
     let old = detached(async move { automation.get(&asker, id).await }).await??;
-    let old = RuleWish { document: old.document, enabled: old.enabled, mode: old.mode, secret: None };
+    let (document, enabled, mode) = (old.document, old.enabled, old.mode);
+    let old = RuleWish { document, enabled, mode, secret: None, revision: None };
     let (asked, faults) = body.read_partly_if_sent(|value, faults| read::rehearsal(value, faults, &old))?;
-    let (since, instead) = asked.unwrap_or_default();
+    let asked = asked.unwrap_or_default();
     if !faults.is_empty() {
-        return Err(all_faults(&state, instead, faults).await?);
+        return Err(all_faults(&state, asked.instead, faults).await?);
     }
     let automation = state.rules()?.clone();
-    let work = async move { automation.simulate(&caller, id, instead, since).await };
+    let work = async move { automation.simulate(&caller, id, asked).await };
     Ok(Answer(simulation(detached(work).await??)))
 }

@@ -1,14 +1,15 @@
 //! Reading rules. What the fields say together is the application's to judge;
 //! here it is found out whether they are fields of a rule at all.
 
-use taskflow_application::automation::RuleWish;
+use taskflow_application::automation::{Rehearsal, RuleWish};
 use taskflow_domain::rule::{
     CronTrigger, EventPattern, Mode, Scheme, SignatureSpec, Trigger, WebhookTrigger,
 };
 use taskflow_domain::schedule::{Dialect, DstRule, Fold, Gap, Misfire, MisfirePolicy, Overlap};
-use taskflow_domain::{RuleDocument, Timestamp};
+use taskflow_domain::{Rule, RuleDocument, TenantSlug};
 
 use super::super::fault::{Faults, Path};
+use super::super::jobs::MAX_DOCUMENT;
 use super::super::json::{Object, Value, decode};
 use super::action::{action, stand_in};
 use crate::webhook::signature_faults;
@@ -22,33 +23,92 @@ const MAX_SOURCE: usize = 16 * 1024;
 
 const MODES: &[(&str, Mode)] = &[("live", Mode::Live), ("shadow", Mode::Shadow)];
 
+/// What a webhook rule keeps where a request is silent about it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct KeptHook {
+    signature: Option<SignatureSpec>,
+    secret: bool,
+}
+
+impl KeptHook {
+    /// That of a rule. `secret` says whether it has one.
+    pub(super) fn of(trigger: &Trigger, secret: bool) -> Self {
+        match trigger {
+            Trigger::Webhook(webhook) => Self { signature: Some(webhook.signature.clone()), secret },
+            _ => Self::default(),
+        }
+    }
+
+    /// A secret belongs to its scheme: another one needs another secret.
+    fn has_secret(&self, scheme: Scheme) -> bool {
+        self.secret && self.signature.as_ref().is_none_or(|kept| kept.scheme == scheme)
+    }
+}
+
 /// Reads a rule. In the place of parts that cannot be read stands something
 /// harmless, so that the rest can be judged in the same answer: what is answered
 /// beside faults is good for nothing else.
-pub(super) fn rule(value: Value<'_>, faults: &mut Faults, has_secret: bool) -> Option<RuleWish> {
+pub(super) fn rule(value: Value<'_>, faults: &mut Faults) -> Option<RuleWish> {
     let mut object = Object::open(value, &Path::ROOT, faults)?;
-    let wish = fields(&mut object, None, has_secret);
+    let wish = fields(&mut object, None, &KeptHook::default());
     object.close();
     Some(wish)
 }
 
-/// Reads a rehearsal: since when, and the fields to be tried instead of `old`'s.
-pub(super) fn rehearsal(
+/// What the engine says of a rule. Whoever sends back what was shown says
+/// nothing by it.
+const ENGINES_OWN: &[&str] = &[
+    "next_at",
+    "queued_at",
+    "error_streak",
+    "failing_since",
+    "recovered_at",
+    "last_at",
+    "last_outcome",
+    "jobs_made",
+    "created_at",
+    "updated_at",
+];
+
+/// Reads a rule that is to take the place of `old`, perhaps as it was shown.
+pub(super) fn change(
     value: Value<'_>,
     faults: &mut Faults,
-    old: &RuleWish,
-) -> Option<(Option<Timestamp>, Option<RuleWish>)> {
+    (old, tenant): (&Rule, &TenantSlug),
+    kept: &KeptHook,
+) -> Option<RuleWish> {
     let mut object = Object::open(value, &Path::ROOT, faults)?;
-    let since = object.optional("since", decode::time);
-    let wish = fields(&mut object, Some(old), true);
+    let mut wish = fields(&mut object, None, kept);
+    wish.revision = object
+        .optional("revision", decode::whole_of(1..=u64::from(u32::MAX)))
+        .and_then(|n| n.try_into().ok());
+    for (key, is) in [("id", old.id.to_string()), ("tenant", tenant.to_string())] {
+        let said = object.optional(key, decode::text_of(MAX_TEXT));
+        if said.is_some_and(|said| !said.eq_ignore_ascii_case(&is)) {
+            object.fault(key, format!("cannot be changed: it is {is}"));
+        }
+    }
+    for key in ENGINES_OWN {
+        object.raw(key);
+    }
     object.close();
-    Some((since, (wish != *old).then_some(wish)))
+    Some(wish)
 }
 
-fn fields(object: &mut Object<'_, '_, '_>, old: Option<&RuleWish>, has_secret: bool) -> RuleWish {
+/// Reads a rehearsal: since when, with what, and the fields to be tried instead of `old`'s.
+pub(super) fn rehearsal(value: Value<'_>, faults: &mut Faults, old: &RuleWish) -> Option<Rehearsal> {
+    let mut object = Object::open(value, &Path::ROOT, faults)?;
+    let since = object.optional("since", decode::time);
+    let input = object.optional("input", decode::document(MAX_DOCUMENT));
+    let wish = fields(&mut object, Some(old), &KeptHook::of(&old.document.trigger, true));
+    object.close();
+    Some(Rehearsal { since, input, instead: (wish != *old).then_some(wish) })
+}
+
+fn fields(object: &mut Object<'_, '_, '_>, old: Option<&RuleWish>, kept: &KeptHook) -> RuleWish {
     let before = old.map(|old| &old.document);
     let read_trigger =
-        |value: Value<'_>, path: &Path<'_>, faults: &mut Faults| trigger(value, path, faults, has_secret);
+        |value: Value<'_>, path: &Path<'_>, faults: &mut Faults| trigger(value, path, faults, kept);
     let read_actions =
         decode::list(0..=MOST_ACTIONS, |value, path, faults| Some(action(value, path, faults)));
     let (name, trigger, actions) = match before {
@@ -82,6 +142,7 @@ fn fields(object: &mut Object<'_, '_, '_>, old: Option<&RuleWish>, has_secret: b
         enabled: enabled.unwrap_or_else(|| old.is_none_or(|old| old.enabled)),
         mode: mode.unwrap_or_else(|| old.map(|old| old.mode).unwrap_or_default()),
         secret,
+        revision: None,
     }
 }
 
@@ -103,17 +164,17 @@ const KINDS: &[(&str, Kind)] =
 
 type Read = (Trigger, Option<String>);
 
-fn trigger(value: Value<'_>, path: &Path<'_>, faults: &mut Faults, has_secret: bool) -> Option<Read> {
+fn trigger(value: Value<'_>, path: &Path<'_>, faults: &mut Faults, kept: &KeptHook) -> Option<Read> {
     let mut object = Object::open(value, path, faults)?;
     let kind = object.required("type", decode::choice(KINDS))?;
     let read = match kind {
         Kind::Cron => Some((Trigger::Cron(cron(&mut object)), None)),
         Kind::Webhook => {
             let key = object.optional("key", decode::text_of(MAX_TEXT)).unwrap_or_default();
-            let read = |value: Value<'_>, path: &Path<'_>, faults: &mut Faults| {
-                signature(value, path, faults, has_secret)
-            };
-            let (signature, secret) = object.optional("signature", read).unwrap_or_default();
+            let read =
+                |value: Value<'_>, path: &Path<'_>, faults: &mut Faults| signature(value, path, faults, kept);
+            let silent = || (kept.signature.clone().unwrap_or_default(), None);
+            let (signature, secret) = object.optional("signature", read).unwrap_or_else(silent);
             Some((Trigger::Webhook(WebhookTrigger { key, signature }), secret))
         }
         Kind::Event => {
@@ -183,7 +244,7 @@ fn signature(
     value: Value<'_>,
     path: &Path<'_>,
     faults: &mut Faults,
-    has_secret: bool,
+    kept: &KeptHook,
 ) -> Option<(SignatureSpec, Option<String>)> {
     let schemes = &[
         ("standard", Scheme::Standard),
@@ -205,9 +266,11 @@ fn signature(
         id_header: text("id_header"),
         ..SignatureSpec::default()
     };
-    spec.scheme = object.optional("scheme", decode::choice(schemes)).unwrap_or_default();
+    // Nobody loses a signature by saying nothing of it.
+    let before = kept.signature.as_ref().map(|kept| kept.scheme).unwrap_or_default();
+    spec.scheme = object.optional("scheme", decode::choice(schemes)).unwrap_or(before);
     spec.tolerance_s = object.optional("tolerance_s", decode::whole_of(1..=3_600));
-    for (field, detail) in signature_faults(&spec, secret.as_deref(), has_secret) {
+    for (field, detail) in signature_faults(&spec, secret.as_deref(), kept.has_secret(spec.scheme)) {
         object.fault(field, detail);
     }
     object.close();

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use taskflow_application::automation::RuleWish;
+use taskflow_application::automation::{AutomationError, RuleWish};
 use taskflow_protocol as wire;
 
 use super::super::ApiState;
@@ -14,12 +14,12 @@ use super::super::fault::{Faults, Path};
 use super::super::json::Object;
 use super::super::problem::Problem;
 use super::super::query::NoQuery;
+use super::read::KeptHook;
 use super::wire::rule;
 use super::{RulePath, read};
 
-/// Reads a rule.
-async fn wish_of(state: &ApiState, body: &Body<MAX_BODY>, has_secret: bool) -> Result<RuleWish, Problem> {
-    let (wish, faults) = body.read_partly(|value, faults| read::rule(value, faults, has_secret))?;
+/// A rule that was read, if it has no faults.
+async fn wish_of(state: &ApiState, (wish, faults): (Option<RuleWish>, Faults)) -> Result<RuleWish, Problem> {
     match wish {
         Some(wish) if faults.is_empty() => Ok(wish),
         wish => Err(all_faults(state, wish, faults).await?),
@@ -66,7 +66,7 @@ pub(super) async fn create_rule(
     _: NoQuery,
     body: Body<MAX_BODY>,
 ) -> Result<Response, Problem> {
-    let wish = wish_of(&state, &body, false).await?;
+    let wish = wish_of(&state, body.read_partly(read::rule)?).await?;
     let automation = state.rules()?.clone();
     let tenant = caller.slug.clone();
     let made = detached(async move { automation.create(&caller, wish).await }).await??;
@@ -76,8 +76,11 @@ pub(super) async fn create_rule(
 
 /// Change a rule
 ///
-/// All of it: what is left out has its default, except the webhook's key and its
-/// secret, which stay. A new secret leaves the old one good for a day.
+/// All of it: what is left out has its default, except the webhook's key, its
+/// signature and its secret, which stay. A new secret leaves the old one good for a
+/// day. A rule may be sent back as it was shown: what the engine says of it is
+/// ignored, its `id` and `tenant` cannot be changed, and with `revision` the change
+/// is made only if nobody made one in between (409 `contended`).
 #[utoipa::path(
     put,
     path = "/v1/automation-rules/{id}",
@@ -85,7 +88,7 @@ pub(super) async fn create_rule(
     tag = "rules",
     security(("key" = ["rules:write"])),
     params(TenantHeader, RuleParam),
-    request_body = wire::RuleRequest,
+    request_body = wire::RulePut,
     responses((status = 200, description = "The rule.", body = wire::Rule), SetRuleProblems)
 )]
 pub(super) async fn put_rule(
@@ -99,11 +102,14 @@ pub(super) async fn put_rule(
     let asker = caller.clone();
     let looked = detached(async move {
         let old = automation.get(&asker, id).await?;
-        automation.has_secret(&old).await
+        let kept = KeptHook::of(&old.document.trigger, automation.has_secret(&old).await?);
+        Ok::<_, AutomationError>((old, kept))
     });
-    let wish = wish_of(&state, &body, looked.await??).await?;
-    let automation = state.rules()?.clone();
+    let (old, kept) = looked.await??;
     let tenant = caller.slug.clone();
+    let read = body.read_partly(|value, faults| read::change(value, faults, (&old, &tenant), &kept))?;
+    let wish = wish_of(&state, read).await?;
+    let automation = state.rules()?.clone();
     let put = detached(async move { automation.replace(&caller, id, wish).await }).await??;
     Ok(Answer(rule(&put, &tenant)))
 }

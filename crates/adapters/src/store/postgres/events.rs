@@ -4,8 +4,8 @@ use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, PgConnection};
-use taskflow_application::ports::{Appended, EventFilter, EventStore, Pending, StoreResult};
+use sqlx::{AssertSqlSafe, PgConnection, Row as _};
+use taskflow_application::ports::{Appended, EventFilter, EventStore, Pending, StoreResult, TURN};
 use taskflow_domain::{CorrelationId, EventId, InboundEvent, TenantId, Timestamp};
 use uuid::Uuid;
 
@@ -43,10 +43,34 @@ static INSERT: LazyLock<String> = LazyLock::new(|| {
     format!("insert into event ({columns}) values ({}) on conflict do nothing", places.join(", "))
 });
 
+/// The tenants whose turn it is are found one by one along the index, each with a
+/// look of its own, so that a flood of one costs the others nothing: `place` counts
+/// them, first those after $4, then, once around, the others. Of each, the oldest
+/// entries are taken, the first of each before the second of any.
 static TAKE: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "update event_pending p set held_until = $2 where p.id = any(array(
-            select id from event_pending where held_until <= $1 order by id limit $3::int4 for update skip locked))
+        "with recursive turn(place, around, tenant) as (
+            select 0, false, $4::int4
+            union all
+            select n.place, n.around, n.tenant from turn t cross join lateral (
+                select t.place + 1, f.around, f.tenant from (
+                    (select t.around, p.tenant_id from event_pending p where p.tenant_id > t.tenant
+                        and p.held_until <= $1 and (not t.around or p.tenant_id <= $4)
+                        order by p.tenant_id limit 1)
+                    union all
+                    (select true, p.tenant_id from event_pending p where not t.around
+                        and p.held_until <= $1 and p.tenant_id <= $4
+                        order by p.tenant_id limit 1)) f(around, tenant)
+                order by f.around limit 1) n(place, around, tenant)
+            where t.place < {TURN}),
+         ranked as (
+            select e.id, e.rank, t.place from turn t cross join lateral (
+                select p.id, row_number() over (order by p.id) as rank from event_pending p
+                where p.tenant_id = t.tenant and p.held_until <= $1 order by p.id limit $3::int4) e
+            where t.place > 0)
+         update event_pending p set held_until = $2 where p.id = any(array(
+            select e.id from ranked r join event_pending e on e.id = r.id
+            where e.held_until <= $1 order by r.rank, r.place limit $3::int4 for update of e skip locked))
          returning {}",
         PendingRow::columns("p")
     )
@@ -124,7 +148,13 @@ impl EventStore for PgEvents {
         transact_detached(&self.0.pool, Append { events, dispatch }).await
     }
 
-    async fn pending(&self, now: Timestamp, until: Timestamp, limit: u32) -> StoreResult<Vec<Pending>> {
+    async fn pending(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+        after: TenantId,
+        limit: u32,
+    ) -> StoreResult<Vec<Pending>> {
         let inner = Arc::clone(&self.0);
         detached(async move {
             // An idle engine asks often, and mostly there is nothing.
@@ -139,6 +169,7 @@ impl EventStore for PgEvents {
                     .bind(now.micros())
                     .bind(until.micros())
                     .bind(int(limit))
+                    .bind(after.0)
                     .fetch_all(&inner.pool)
             })
             .await?;
@@ -147,6 +178,17 @@ impl EventStore for PgEvents {
                 .collect()
         })
         .await
+    }
+
+    async fn known(&self, tenant: TenantId, source: &str, external_id: &str) -> StoreResult<Option<EventId>> {
+        let (source, external_id) = (source.to_owned(), external_id.to_owned());
+        let rows = self.0.look(tenant, move |connection| {
+            let query = sqlx::query(KNOWN).bind(tenant.0).bind(source.clone()).bind(external_id.clone());
+            Box::pin(query.fetch_all(connection))
+        });
+        let rows = rows.await?;
+        let id = |row: &PgRow| row.try_get(0).map(EventId).map_err(|fault| from_sqlx(&fault));
+        rows.first().map(id).transpose()
     }
 
     async fn get(&self, tenant: TenantId, event: EventId) -> StoreResult<Option<InboundEvent>> {

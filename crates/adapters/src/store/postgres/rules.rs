@@ -58,6 +58,10 @@ sql! {
         order by f.id limit $3::int4");
 }
 
+/// How many a tenant has, as far as it matters.
+const COUNT: &str = "
+select count(*)::int4 from (select 1 from rule where tenant_id = $1 and deleted_at is null limit $2::int4) own";
+
 /// How many are due, as far as it matters.
 const COUNT_DUE: &str = "
 select count(*)::int4 from (select 1 from rule where next_at is not null and enabled and deleted_at is null
@@ -178,6 +182,14 @@ impl RuleStore for PgRules {
 
     async fn get(&self, tenant: TenantId, rule: RuleId) -> StoreResult<Option<Rule>> {
         Ok(read_rules(&self.look_of(tenant, move || query(&GET).bind(tenant.0).bind(rule.0)).await?)?.pop())
+    }
+
+    async fn count(&self, tenant: TenantId, most: u32) -> StoreResult<u32> {
+        let count: i32 = read(&self.0.pool, || {
+            sqlx::query_scalar(COUNT).bind(tenant.0).bind(int(most)).fetch_one(&self.0.pool)
+        })
+        .await?;
+        Ok(u32::try_from(count).unwrap_or_default())
     }
 
     async fn list(&self, tenant: TenantId, page: RulePage) -> StoreResult<Vec<Rule>> {

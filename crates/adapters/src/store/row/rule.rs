@@ -203,7 +203,6 @@ row! {
         at: i64,
         depth: i16,
         correlation_id: Uuid,
-        input: Option<String>,
         after_tenant: Option<String>,
     }
 }
@@ -223,7 +222,6 @@ impl FanOutRow {
             at: fan_out.at.micros(),
             depth: i16::try_from(fan_out.depth).unwrap_or(i16::MAX),
             correlation_id: fan_out.correlation_id.0,
-            input: fan_out.input.as_ref().map(|input| input.as_str().to_owned()),
             after_tenant: fan_out.after.as_ref().map(|slug| slug.as_str().to_owned()),
         }
     }
@@ -246,7 +244,6 @@ impl FanOutRow {
             at: Timestamp::from_micros(self.at),
             depth: u16::try_from(self.depth).unwrap_or_default(),
             correlation_id: CorrelationId(self.correlation_id),
-            input: self.input.as_deref().map(Json::from_valid),
             after: after.map_err(|detail| corrupt("fan_out", "after_tenant", id, detail))?,
         })
     }

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, Row as _, SqliteConnection, sqlite::SqliteRow};
-use taskflow_application::ports::{Appended, EventFilter, EventStore, Pending, StoreResult};
+use taskflow_application::ports::{Appended, EventFilter, EventStore, Pending, StoreResult, TURN};
 use taskflow_domain::{CorrelationId, EventId, InboundEvent, TenantId, Timestamp};
 
 use super::super::error::Fault;
@@ -28,7 +28,13 @@ impl EventStore for SqliteStore {
             .await
     }
 
-    async fn pending(&self, now: Timestamp, until: Timestamp, limit: u32) -> StoreResult<Vec<Pending>> {
+    async fn pending(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+        after: TenantId,
+        limit: u32,
+    ) -> StoreResult<Vec<Pending>> {
         // Most of the time there is none, and then the writer is left in peace.
         if self.look(sqlx::query(ANY).bind(now.micros())).await?.is_empty() {
             return Ok(Vec::new());
@@ -39,11 +45,19 @@ impl EventStore for SqliteStore {
             .run(move |tx| {
                 Box::pin(async move {
                     let query = sqlx::query(AssertSqlSafe(TAKE.as_str()));
-                    Ok(query.bind(now.micros()).bind(until.micros()).bind(limit).fetch_all(tx).await?)
+                    let query = query.bind(now.micros()).bind(until.micros()).bind(limit).bind(after.0);
+                    Ok(query.fetch_all(tx).await?)
                 })
             })
             .await?;
         rows.iter().map(|row| PendingRow::read(row, 0).map_err(Fault::from)?.pending()).collect()
+    }
+
+    async fn known(&self, tenant: TenantId, source: &str, external_id: &str) -> StoreResult<Option<EventId>> {
+        let query = sqlx::query(KNOWN).bind(tenant.0).bind(source.to_owned()).bind(external_id.to_owned());
+        let rows = self.look(query).await?;
+        let id = |row: &SqliteRow| row.try_get(0).map(EventId).map_err(Fault::from);
+        Ok(rows.first().map(id).transpose()?)
     }
 
     async fn get(&self, tenant: TenantId, event: EventId) -> StoreResult<Option<InboundEvent>> {
@@ -156,10 +170,34 @@ static INSERT: LazyLock<String> = LazyLock::new(|| {
     format!("insert into event ({columns}) values ({}) on conflict do nothing", places.join(", "))
 });
 
+/// The tenants whose turn it is are found one by one along the index, each with a
+/// look of its own, so that a flood of one costs the others nothing: `place` counts
+/// them, first those after ?4, then, once around, the others; none is left where
+/// `tenant` is null. Of each, the oldest entries are taken, the first of each before
+/// the second of any.
 static TAKE: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "update event_pending set held_until = ?2 where id in ( \
-           select id from event_pending where held_until <= ?1 order by id limit ?3) returning {}",
+        "with recursive ahead(place, tenant) as ( \
+           select 0, ?4 union all \
+           select a.place + 1, (select p.tenant_id from event_pending p where p.tenant_id > a.tenant \
+               and p.held_until <= ?1 order by p.tenant_id limit 1) \
+           from ahead a where a.tenant is not null and a.place < {TURN}), \
+         around(place, tenant) as ( \
+           select {TURN}, -1 union all \
+           select a.place + 1, (select p.tenant_id from event_pending p where p.tenant_id > a.tenant \
+               and p.tenant_id <= ?4 and p.held_until <= ?1 order by p.tenant_id limit 1) \
+           from around a where a.tenant is not null and a.place < 2 * {TURN}), \
+         turn(place, tenant) as ( \
+           select place, tenant from ahead where place > 0 and tenant is not null union all \
+           select place, tenant from around where place > {TURN} and tenant is not null \
+           order by 1 limit {TURN}) \
+         update event_pending set held_until = ?2 where id in ( \
+           select id from ( \
+             select p.id, t.place, row_number() over (partition by p.tenant_id order by p.id) as rank \
+             from turn t cross join event_pending p on p.id in ( \
+               select q.id from event_pending q where q.tenant_id = t.tenant and q.held_until <= ?1 \
+               order by q.id limit ?3)) \
+           order by rank, place limit ?3) returning {}",
         PendingRow::COLUMNS.join(", ")
     )
 });

@@ -108,6 +108,12 @@ impl RuleStore for SqliteStore {
         Ok(read_rules(&rows)?.pop())
     }
 
+    async fn count(&self, tenant: TenantId, most: u32) -> StoreResult<u32> {
+        let rows = self.look(sqlx::query(COUNT).bind(tenant.0).bind(most)).await?;
+        let count: Option<i64> = rows.first().map(|row| row.try_get(0)).transpose().map_err(Fault::from)?;
+        Ok(count.and_then(|count| u32::try_from(count).ok()).unwrap_or_default())
+    }
+
     async fn list(&self, tenant: TenantId, page: RulePage) -> StoreResult<Vec<Rule>> {
         let after = page.after.map(|after| after.0);
         read_rules(&self.look(query(&LIST).bind(tenant.0).bind(after).bind(page.limit)).await?)
@@ -274,6 +280,9 @@ impl RuleStore for SqliteStore {
 pub(super) fn read_fan_outs(rows: &[SqliteRow]) -> StoreResult<Vec<FanOut>> {
     rows.iter().map(|row| FanOutRow::read(row, 0).map_err(Fault::from)?.fan_out()).collect()
 }
+
+const COUNT: &str =
+    "select count(*) from (select 1 from rule where tenant_id = ?1 and deleted_at is null limit ?2)";
 
 const SECRETS: &str = "select slot, sealed, expires_at from rule_secret \
     where tenant_id = ?1 and rule_id = ?2 order by slot";
