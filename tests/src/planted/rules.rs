@@ -71,6 +71,10 @@ impl RuleStore for Planted {
         self.inner.rules.get(tenant, rule).await
     }
 
+    async fn count(&self, tenant: TenantId, most: u32) -> StoreResult<u32> {
+        self.inner.rules.count(tenant, most).await
+    }
+
     async fn list(&self, tenant: TenantId, page: RulePage) -> StoreResult<Vec<Rule>> {
         self.inner.rules.list(tenant, page).await
     }
@@ -173,8 +177,14 @@ impl EventStore for Planted {
         self.inner.events.append(events, dispatch).await
     }
 
-    async fn pending(&self, now: Timestamp, until: Timestamp, limit: u32) -> StoreResult<Vec<Pending>> {
-        let mut pending = self.inner.events.pending(now, until, limit).await?;
+    async fn pending(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+        after: TenantId,
+        limit: u32,
+    ) -> StoreResult<Vec<Pending>> {
+        let mut pending = self.inner.events.pending(now, until, after, limit).await?;
         if self.is(Bug::CursorBySequence) {
             // Every fourth commits late: it cannot be seen yet when a later one can.
             let last = pending.iter().map(|entry| entry.id).max().unwrap_or_default();
@@ -184,6 +194,10 @@ impl EventStore for Planted {
             kept.cursor = seen.max(last);
         }
         Ok(pending)
+    }
+
+    async fn known(&self, tenant: TenantId, source: &str, external_id: &str) -> StoreResult<Option<EventId>> {
+        self.inner.events.known(tenant, source, external_id).await
     }
 
     async fn get(&self, tenant: TenantId, event: EventId) -> StoreResult<Option<InboundEvent>> {

@@ -90,7 +90,7 @@ pub(super) async fn put_rule(sim: &Arc<Sim>, wish: &RuleWish) {
         let document = document.clone();
         let caller = caller(wish.tenant);
         let answer = ask(sim, OUTSIDE, move |node| async move {
-            let wanted = Wanted { document, enabled: true, mode: Mode::Live, secret: None };
+            let wanted = Wanted { document, enabled: true, mode: Mode::Live, secret: None, revision: None };
             node.rules.create(&caller, wanted).await
         })
         .await;

@@ -48,6 +48,10 @@ impl RuleStore for Link {
         self.pass("rule", self.sim.stores.rules.get(tenant, rule), nothing).await
     }
 
+    async fn count(&self, tenant: TenantId, most: u32) -> StoreResult<u32> {
+        self.pass("count_rules", self.sim.stores.rules.count(tenant, most), nothing).await
+    }
+
     async fn list(&self, tenant: TenantId, page: RulePage) -> StoreResult<Vec<Rule>> {
         self.pass("rules", self.sim.stores.rules.list(tenant, page), count).await
     }
@@ -140,8 +144,18 @@ impl EventStore for Link {
         self.pass("append", self.sim.stores.events.append(events, dispatch), note).await
     }
 
-    async fn pending(&self, now: Timestamp, until: Timestamp, limit: u32) -> StoreResult<Vec<Pending>> {
-        self.pass("pending", self.sim.stores.events.pending(now, until, limit), count).await
+    async fn pending(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+        after: TenantId,
+        limit: u32,
+    ) -> StoreResult<Vec<Pending>> {
+        self.pass("pending", self.sim.stores.events.pending(now, until, after, limit), count).await
+    }
+
+    async fn known(&self, tenant: TenantId, source: &str, external_id: &str) -> StoreResult<Option<EventId>> {
+        self.pass("known_event", self.sim.stores.events.known(tenant, source, external_id), nothing).await
     }
 
     async fn get(&self, tenant: TenantId, event: EventId) -> StoreResult<Option<InboundEvent>> {
