@@ -86,11 +86,11 @@ pub(super) fn jobs_were_submitted(lives: &Lives<'_>, found: &mut Found) {
     let mut named: BTreeSet<&str> = BTreeSet::new();
     for call in &lives.history.calls {
         let Op::Submit { marker, job, key, .. } = &call.op else { continue };
-        let entry = asked.entry(marker).or_default();
+        let (most, keyed) = asked.entry(marker).or_insert((0, true));
         if call.known != Known::Fail {
-            entry.0 += 1;
+            *most += 1;
         }
-        entry.1 |= key.is_some();
+        *keyed &= key.is_some();
         named.extend(job.as_deref());
     }
     let mut made: BTreeMap<&str, usize> = BTreeMap::new();
@@ -109,11 +109,11 @@ pub(super) fn jobs_were_submitted(lives: &Lives<'_>, found: &mut Found) {
         }
     }
     for (marker, count) in made {
-        if let Some((most, _)) = asked.get(marker)
-            && count > *most
-            && *most > 0
-        {
+        let Some((most, keyed)) = asked.get(marker).filter(|(most, _)| *most > 0) else { continue };
+        if count > *most {
             found.add(format!("{marker} was submitted {most} times and made {count} jobs"));
+        } else if *keyed && count > 1 {
+            found.add(format!("{marker} always had its key and made {count} jobs"));
         }
     }
     for life in lives.jobs.values().filter(|life| life.row.is_none()) {

@@ -86,6 +86,9 @@ pub(crate) const ALL: &[Corruption] = &[
     ("C2", "a job that nobody submitted", |history| row(history, "j6").marker = "m-ghost".into()),
     ("C2", "a submit that failed made a job", |history| row(history, "j6").marker = "m-j8".into()),
     ("C2", "one submit made two jobs", |history| row(history, "j7").marker = "m-j3".into()),
+    ("C2", "a submit that always had its key made a job without it", |history| {
+        row(history, "j7").marker = "m-j1".into();
+    }),
     ("C2", "an entry of a job that does not exist", |history| {
         let mut ghost = event(history, "j1", 1).clone();
         ghost.job = "j9".into();

@@ -6,26 +6,37 @@
 //! the same. What the contract leaves open, such as which of two tenants is
 //! served first, no step asks for.
 //!
+//! The last test holds the model against itself with a defect, to show that the
+//! comparison would see it.
+//!
 //! `PROPTEST_CASES` and `PROPTEST_RNG_SEED` ask for more, or other, sequences.
 
 mod apply;
 mod plan;
 mod resolve;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::thread;
 
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
 use taskflow_adapters::store::postgres::PostgresOptions;
 use taskflow_adapters::store::sqlite::{SqliteOptions, SqliteStore};
 use taskflow_application::memory::MemoryStore;
 use taskflow_application::ports::Stores;
+use taskflow_tests::planted::{Bug, plant};
 
 use apply::{observe, perform};
 use plan::Step;
-use resolve::World;
+use resolve::{Command, World};
 
 /// Steps after which everything is compared, besides the end.
 const OBSERVE_EVERY: usize = 6;
+/// Sequences that a planted defect may survive.
+const PATIENCE: u32 = 8;
+/// How many of the planted defects must be seen.
+const SEEN: usize = 10;
 
 /// A store under test. The first is the model.
 struct Subject {
@@ -40,11 +51,17 @@ struct Subject {
 enum Other {
     Sqlite,
     Postgres,
+    /// The model with a defect.
+    Planted(Bug),
 }
 
 async fn subjects(other: Other) -> anyhow::Result<[Subject; 2]> {
     let model = Subject { name: "memory", stores: MemoryStore::stores(), keep: Box::new(()) };
     let other = match other {
+        Other::Planted(bug) => {
+            let stores = plant(MemoryStore::stores(), Some(bug));
+            Subject { name: "the defect", stores, keep: Box::new(()) }
+        }
         Other::Sqlite => {
             let store = SqliteStore::connect("sqlite::memory:", SqliteOptions::default()).await?;
             store.migrate().await?;
@@ -63,6 +80,8 @@ async fn subjects(other: Other) -> anyhow::Result<[Subject; 2]> {
 #[derive(Clone, Copy, Debug, Default)]
 struct Tally {
     started: usize,
+    /// Of these, with leases that last as long as their worker is heard of.
+    bound: usize,
     changed: usize,
 }
 
@@ -81,6 +100,9 @@ async fn run(other: Other, steps: &[Step]) -> anyhow::Result<Tally> {
         }
         compare(&subjects, &answers, &format!("step {number}: {command:?}"))?;
         tally.started += leases[0].len();
+        if matches!(&command, Command::Claim(request) if request.lease_until.is_none()) {
+            tally.bound += leases[0].len();
+        }
         tally.changed += answers[0].matches("Done").count();
         world.remember(leases.swap_remove(0));
         if number % OBSERVE_EVERY == 0 || number + 1 == steps.len() {
@@ -139,24 +161,74 @@ fn agree(other: Other, cases: u32) {
         config.cases = cases;
     }
     let steps = proptest::collection::vec(plan::steps(), 20..120);
-    let (started, changed, run_of) = (Cell::new(0), Cell::new(0), Cell::new(0_u32));
+    let (started, bound, changed) = (Cell::new(0), Cell::new(0), Cell::new(0));
+    let run_of = Cell::new(0_u32);
     let outcome = TestRunner::new(config).run(&steps, |steps| {
         let tally = runtime.block_on(run(other, &steps));
         let tally = tally.map_err(|difference| TestCaseError::fail(format!("{difference:#}")))?;
         run_of.set(run_of.get() + 1);
         started.set(started.get() + tally.started);
+        bound.set(bound.get() + tally.bound);
         changed.set(changed.get() + tally.changed);
         Ok(())
     });
     if let Err(difference) = outcome {
         panic!("{difference}");
     }
-    let (started, changed) = (started.get(), changed.get());
+    let (started, bound, changed) = (started.get(), bound.get(), changed.get());
     println!(
-        "report: sequences on memory and {other:?} with equal answers | {} ({started} attempts, {changed} changes)",
+        "report: sequences on memory and {other:?} with equal answers | {} ({started} attempts, of which {bound} with \
+         a lease that hangs on heartbeats; {changed} changes)",
         run_of.get()
     );
-    assert!(started > 5 * cases as usize && changed > 5 * cases as usize, "{started} and {changed}");
+    let few = 5 * cases as usize;
+    assert!(started > few && bound > few / 5 && changed > few, "{started}, {bound} and {changed}");
+}
+
+/// How many sequences it takes until somebody sees the defect, and what is seen.
+fn sequences_to_see(bug: Bug) -> Option<(u32, String)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let config = Config {
+        failure_persistence: None,
+        max_shrink_iters: 0,
+        cases: PATIENCE,
+        rng_seed: RngSeed::Fixed(20_260_101),
+        ..Config::default()
+    };
+    let steps = proptest::collection::vec(plan::steps(), 20..120);
+    let (run_of, seen) = (Cell::new(0_u32), RefCell::new(String::new()));
+    let outcome = TestRunner::new(config).run(&steps, |steps| {
+        run_of.set(run_of.get() + 1);
+        let Err(difference) = runtime.block_on(run(Other::Planted(bug), &steps)) else { return Ok(()) };
+        let text = difference.to_string();
+        let mut words = text.split(|c: char| !c.is_alphanumeric());
+        let step = words.find(|word| word.starts_with(char::is_uppercase)).unwrap_or("a step, refused");
+        seen.replace(step.to_owned());
+        Err(TestCaseError::fail(text))
+    });
+    outcome.is_err().then(|| (run_of.get(), seen.take()))
+}
+
+/// The other defects are of what sequences of store operations have no part in:
+/// time, processes, rules.
+#[test]
+fn planted_bugs_are_seen() {
+    let bugs = Mutex::new(Bug::ALL.into_iter());
+    let seen = Mutex::new(BTreeMap::new());
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let Some(bug) = { bugs.lock().unwrap().next() } {
+                    seen.lock().unwrap().extend(sequences_to_see(bug).map(|found| (bug, found)));
+                }
+            });
+        }
+    });
+    let seen = seen.into_inner().unwrap();
+    for (bug, (sequence, step)) in &seen {
+        println!("report: planted {bug:?} | conformance, sequence {sequence} | after {step}");
+    }
+    assert!(seen.len() >= SEEN, "only {:?} are seen", seen.keys());
 }
 
 #[test]

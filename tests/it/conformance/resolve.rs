@@ -221,20 +221,29 @@ impl World {
             let page = Page { before: None, limit: 100 };
             due.extend(model.reader.list(tenant.id, &filter, page, self.now).await?);
         }
-        let Some(job) = due.get(number % due.len().max(1)) else { return Ok(Command::Nothing) };
+        // Leases that hang on heartbeats are those of the engine's own workers, which
+        // serve all tenants: they find one lane where only one tenant has due jobs.
+        let alone = |job: &&Job| {
+            let rival =
+                |other: &Job| other.spec.queue == job.spec.queue && other.spec.tenant != job.spec.tenant;
+            own_end.is_none() && !due.iter().any(rival)
+        };
+        let alone: Vec<_> = due.iter().filter(alone).collect();
+        let bound = alone.get(number % alone.len().max(1)).copied();
+        let Some(job) = bound.or_else(|| due.get(number % due.len().max(1))) else {
+            return Ok(Command::Nothing);
+        };
         let route = match job.spec.target {
             Some(_) => Route::Engine,
             None => Route::Kinds(vec![job.spec.kind.clone()]),
         };
         Ok(Command::Claim(ClaimRequest {
             worker: worker_name(worker)?,
-            tenant: Some(job.spec.tenant),
+            tenant: bound.is_none().then_some(job.spec.tenant),
             queues: vec![job.spec.queue.clone()],
             route,
             max,
-            // Heartbeats are those of the engine's own workers; who works for one
-            // tenant has leases with an end of their own.
-            lease_until: Some(self.ahead(own_end.unwrap_or(30_000))),
+            lease_until: bound.is_none().then(|| self.ahead(own_end.unwrap_or(30_000))),
             now: self.now,
             nonce: self.now.micros() as u64,
         }))

@@ -19,6 +19,14 @@ pub(super) enum Store {
 }
 
 impl Store {
+    /// As people call it.
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "SQLite",
+            Self::Postgres(_) => "PostgreSQL",
+        }
+    }
+
     pub(super) fn sqlite() -> Result<Self> {
         Ok(Self::Sqlite(tempfile::tempdir()?))
     }

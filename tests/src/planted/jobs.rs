@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use taskflow_application::ports::{
     AuditNote, Claim, ClaimRequest, Committed, Discrepancies, Extended, Inserted, JobStore, NewJob, Promoted,
-    Proof, Route, StoreResult,
+    Proof, Route, StoreError, StoreResult,
 };
 use taskflow_domain::{
     Decision, Guard, JobChange, JobId, JobState, Lease, LeaseToken, Outcome, Progress, Standing, TenantId,
@@ -21,6 +21,29 @@ impl Planted {
         let before = std::mem::replace(&mut self.kept().unwritten, jobs);
         self.inner.jobs.insert(before, atomic).await?;
         Ok(answers)
+    }
+
+    /// Every third submit is cut short: after its first statement, or with its
+    /// transaction open, in which the next one then works.
+    async fn insert_cut_short(&self, mut jobs: Vec<NewJob>, atomic: bool) -> StoreResult<Vec<Inserted>> {
+        let turn = {
+            let mut kept = self.kept();
+            kept.steps += 1;
+            kept.steps % 3
+        };
+        let cut = || StoreError::Unavailable("the request was cut short".into());
+        match turn {
+            1 if self.is(Bug::LeakedTransaction) => Err(cut()),
+            2 if self.is(Bug::LeakedTransaction) => Ok(vec![Inserted::New; jobs.len()]),
+            1 => {
+                for job in &mut jobs {
+                    job.spec.idempotency_key = None;
+                }
+                self.inner.jobs.insert(jobs, atomic).await?;
+                Err(cut())
+            }
+            _ => self.inner.jobs.insert(jobs, atomic).await,
+        }
     }
 
     /// Lets each claim take as much as the cap says.
@@ -148,6 +171,9 @@ impl JobStore for Planted {
     async fn insert(&self, mut jobs: Vec<NewJob>, atomic: bool) -> StoreResult<Vec<Inserted>> {
         if self.is(Bug::AckBeforeCommit) {
             return self.insert_late(jobs, atomic).await;
+        }
+        if self.is(Bug::SubmitInParts) || self.is(Bug::LeakedTransaction) {
+            return self.insert_cut_short(jobs, atomic).await;
         }
         if self.is(Bug::LostIdempotency) {
             for job in &mut jobs {

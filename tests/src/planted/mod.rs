@@ -64,11 +64,17 @@ pub enum Bug {
     DeliveryNotKnownAgain,
     /// Nothing tells of occurrences that were given up.
     MissedUntold,
+    /// Each statement of a submit commits by itself: of one that is cut short the
+    /// job is left without its key.
+    SubmitInParts,
+    /// A request that is cut short leaves its transaction open, and what the next
+    /// one writes on that connection is thrown away.
+    LeakedTransaction,
 }
 
 impl Bug {
     /// All defects.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::UnguardedReaper,
         Self::LossNotCounted,
         Self::PositionalCap,
@@ -94,6 +100,8 @@ impl Bug {
         Self::FanOutForgets,
         Self::DeliveryNotKnownAgain,
         Self::MissedUntold,
+        Self::SubmitInParts,
+        Self::LeakedTransaction,
     ];
 }
 

@@ -70,6 +70,11 @@ pub enum Receiver {
 /// The tenants for which rules that act for many do so.
 pub(super) const MEANT: [usize; 2] = [0, 2];
 
+/// The words for what happens while the previous instance runs; the usual one twice.
+const OVERLAPS: [&str; 5] = ["allow", "allow", "skip", "queue_one", "replace"];
+/// The words for what happens to missed occurrences.
+const MISFIRES: [&str; 3] = ["skip", "run_once", "run_all"];
+
 impl Plan {
     /// Adds rules, by chance of their own, so that everything else stays.
     pub(super) fn plan_rules(&mut self) {
@@ -119,8 +124,8 @@ fn wish(number: u32, rng: &mut Rng) -> RuleWish {
     let starts = match rng.between(0, 10) {
         0..=4 => Starts::Clock {
             every_s: *rng.pick(&[2, 3, 5, 10, 15]),
-            overlap: *rng.pick(&["allow", "allow", "skip", "queue_one", "replace"]),
-            misfire: *rng.pick(&["skip", "run_once", "run_all"]),
+            overlap: OVERLAPS[rng.between(0, 5) as usize],
+            misfire: MISFIRES[rng.between(0, 3) as usize],
             max_late_ms: rng.percent(50).then(|| rng.between(2_000, 9_000)),
         },
         5 | 6 => Starts::Delivery,

@@ -47,7 +47,8 @@ async fn many_leases_end_at_once(store: Store) -> Result<()> {
     })
     .await
     .with_context(|| format!("only {done} of {jobs} jobs came back"))??;
-    println!("report: {jobs} leases ended at once; all jobs were done {:.1?} later", expired.elapsed());
+    let (on, took) = (trial.store.name(), expired.elapsed());
+    println!("report: until all jobs were done whose {jobs} leases ended at once, {on} | {took:.1?}");
     trial.no_engine_since(began);
     let history = trial.judge(None).await?;
     let lost = history.attempts.iter().filter(|it| it.outcome.as_deref() == Some("LEASE_EXPIRED"));

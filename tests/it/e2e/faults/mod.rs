@@ -8,6 +8,7 @@ mod herd;
 mod kills;
 mod news;
 mod peers;
+mod points;
 mod trial;
 
 use anyhow::Result;

@@ -5,15 +5,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use taskflow_tests::faults::{now_us, pause};
 
-use super::trial::{Trial, noop};
+use super::trial::{Trial, connect, noop};
 use crate::e2e::api::{Api, Store};
-
-/// A session of a test beside the engine's.
-async fn connect(url: &str) -> Result<tokio_postgres::Client> {
-    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await?;
-    tokio::spawn(connection);
-    Ok(client)
-}
 
 /// Processes that never hear of each other find the work all the same.
 #[tokio::test]

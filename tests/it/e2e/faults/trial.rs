@@ -195,7 +195,7 @@ impl Trial {
         history.effects = witness.map(Witness::effects).unwrap_or_default();
         collect(&stores, &[TenantSlug::fallback()], &mut history).await?;
         history.leases = self.watch.leases(&history.attempts);
-        judge(self.name, &history)?;
+        judge(&format!("{}, {}", self.name, self.store.name()), &history)?;
         Ok(history)
     }
 
@@ -226,4 +226,11 @@ pub(super) fn noop() -> Value {
 pub(super) fn outcomes<'a>(history: &'a History, id: &str) -> Vec<&'a str> {
     let of = history.attempts.iter().filter(|attempt| attempt.job == id);
     of.map(|attempt| attempt.outcome.as_deref().unwrap_or("-")).collect()
+}
+
+/// A session of a test beside the engine's.
+pub(super) async fn connect(url: &str) -> Result<tokio_postgres::Client> {
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
 }
