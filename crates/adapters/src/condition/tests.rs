@@ -185,7 +185,11 @@ async fn what_is_wrong_whatever_happens_is_told_when_it_is_saved() {
     ] {
         assert_eq!(check(&engine, fine, Wanted::Verdict).await, [""; 0], "{fine}");
     }
-    // Nothing speaks of what reads the expression.
+}
+
+#[tokio::test]
+async fn no_fault_speaks_of_what_reads_the_expression() {
+    let engine = engine();
     for source in [
         "1 +",
         "a b",
