@@ -37,6 +37,10 @@ impl MigratorTrait for Migrator {
             script!("m20261121_000005_rule_wait"),
             // Tenants take turns at the outbox.
             script!("m20261121_000006_outbox_turns"),
+            // The key of secrets of an installation that was given none.
+            script!("m20261121_000007_sealing_key"),
+            // What was drawn from request rates, by all processes together.
+            script!("m20261121_000008_allowance"),
         ]
     }
 }

@@ -1,6 +1,5 @@
 //! Automation in this process: its tools, its loops, and the worker of a pulse.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -8,16 +7,15 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
 use taskflow_adapters::condition::CelEngine;
-use taskflow_adapters::webhook::{SecretVault, Verifier, key_of_file};
+use taskflow_adapters::webhook::Verifier;
 use taskflow_application::World;
 use taskflow_application::automation::{Automation, EventRetention, PulseWorker, Tools};
-use taskflow_application::ports::{Ids, StoreError, StoreResult, Topic, Vault};
+use taskflow_application::ports::{StoreError, StoreResult, Topic};
 use taskflow_worker::{
     Claimed, Executor, Finished, Held, LeaseSource, Settled, SourceError, Worker, WorkerConfig,
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, DatabaseUrl};
 use crate::runner::{Rhythm, Runner};
 
 /// Threads that evaluate conditions.
@@ -35,42 +33,6 @@ pub(crate) fn automation(world: &World, most_rules: u32) -> Result<Automation> {
     let conditions = CelEngine::start(CONDITION_THREADS).context("conditions cannot be evaluated")?;
     let tools = Tools { conditions: Arc::new(conditions), signatures: Arc::new(Verifier) };
     Ok(Automation::new(world.clone(), tools).with_most_rules(most_rules))
-}
-
-/// Where secrets are sealed: with the key that was given, or on an
-/// SQLite file with one that lies beside it. A shared database is given one.
-pub(crate) fn vault(config: &Config, ids: Arc<dyn Ids>) -> Result<Option<Arc<dyn Vault>>> {
-    let keys = match &config.secrets.keys[..] {
-        [] => match &config.database.url {
-            DatabaseUrl::Sqlite(url) => match key_file(url) {
-                Some(path) => vec![read_key(&path, ids.as_ref())?],
-                None => return Ok(None),
-            },
-            DatabaseUrl::Postgres(_) => return Ok(None),
-        },
-        keys => keys.iter().map(|key| key.0).collect(),
-    };
-    let vault = SecretVault::new(&keys, ids).context("TASKFLOW_SECRETS_KEY")?;
-    Ok(Some(Arc::new(vault)))
-}
-
-fn read_key(path: &Path, ids: &dyn Ids) -> Result<[u8; 32]> {
-    let (key, made) = key_of_file(path, ids).with_context(|| format!("the key in {}", path.display()))?;
-    if made {
-        let path = path.display().to_string();
-        tracing::info!(key.file = path, "made a key that seals secrets; keep it with the database");
-    }
-    Ok(key)
-}
-
-/// Beside the database's file; a database in memory has none.
-fn key_file(url: &str) -> Option<PathBuf> {
-    if url.contains(":memory:") || url.contains("mode=memory") {
-        return None;
-    }
-    let path = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")).unwrap_or(url);
-    let path = path.split('?').next().unwrap_or(path);
-    Some(PathBuf::from(format!("{path}.key")))
 }
 
 /// What makes rules fire: any number of processes may do it.

@@ -105,10 +105,26 @@ impl Database {
     /// Brings the schema up to date.
     pub(crate) async fn migrate(&self) -> Result<()> {
         match self {
-            Self::Postgres(store) => store.migrate().await,
-            Self::Sqlite(store) => store.migrate().await,
+            Self::Postgres(store) => Box::pin(store.migrate()).await,
+            Self::Sqlite(store) => Box::pin(store.migrate()).await,
         }
         .context("the schema cannot be brought up to date")
+    }
+
+    /// The key of secrets that it holds, if it holds one.
+    pub(crate) async fn sealing_key(&self) -> StoreResult<Option<Vec<u8>>> {
+        match self {
+            Self::Postgres(store) => store.sealing_key().await,
+            Self::Sqlite(store) => store.sealing_key().await,
+        }
+    }
+
+    /// The same, made if there is none, and whether it was.
+    pub(crate) async fn make_sealing_key(&self) -> StoreResult<(Vec<u8>, bool)> {
+        match self {
+            Self::Postgres(store) => store.make_sealing_key().await,
+            Self::Sqlite(store) => store.make_sealing_key().await,
+        }
     }
 
     /// The ports.

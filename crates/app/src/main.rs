@@ -12,6 +12,7 @@ mod database;
 mod loops;
 mod process;
 mod runner;
+mod secrets;
 mod shutdown;
 mod source;
 mod wiring;

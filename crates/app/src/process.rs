@@ -81,7 +81,7 @@ impl Process {
         let figures = Metrics::install().context("metrics cannot be collected")?;
         let traces = config.traces.as_deref().map(start_traces).transpose();
         let traces = traces.map_err(anyhow::Error::msg).context("traces cannot be made")?;
-        let Some(engine) = stop.run_until_cancelled(Engine::open(&config, &stop)).await else {
+        let Some(engine) = stop.run_until_cancelled(Box::pin(Engine::open(&config, &stop))).await else {
             return Ok(None);
         };
         let engine = engine?;

@@ -22,10 +22,11 @@ use taskflow_domain::WorkerName;
 use taskflow_worker::{Executor, LeaseSource, Worker, WorkerConfig};
 use tokio_util::sync::CancellationToken;
 
-use crate::automation::{OnePulse, vault};
+use crate::automation::OnePulse;
 use crate::config::Config;
 use crate::database::Database;
 use crate::loops;
+use crate::secrets;
 use crate::source::LocalSource;
 
 /// The ports of this process over its database.
@@ -40,18 +41,19 @@ impl Engine {
     /// Opens the database, brings it up to date and reads its clock.
     pub(crate) async fn open(config: &Config, stop: &CancellationToken) -> Result<Self> {
         let ids = Arc::new(SystemIds::new());
-        let vault = vault(config, ids.clone())?;
-        Self::over(Database::open(&config.database).await?, ids, vault, stop).await
+        let database = Database::open(&config.database).await?;
+        database.migrate().await?;
+        let vault = secrets::vault(config, &database, ids.clone()).await?;
+        Self::over(database, ids, Some(vault), stop).await
     }
 
-    /// The same, over a database that is open already.
+    /// The same, over a database that is open and up to date already.
     pub(crate) async fn over(
         database: Database,
         ids: Arc<SystemIds>,
         vault: Option<Arc<dyn Vault>>,
         stop: &CancellationToken,
     ) -> Result<Self> {
-        database.migrate().await?;
         let clock = SystemClock::new();
         loops::follow(&database, &clock).await.context("the database's clock cannot be read")?;
         let wakeups: Arc<dyn Wakeups> = match &database {

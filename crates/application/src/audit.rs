@@ -4,6 +4,8 @@
 //! or neither. What takes many transactions (a purge, an act on all jobs that meet
 //! a filter) is noted before it begins, and what came of it after.
 
+mod bounds;
+
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -14,6 +16,8 @@ use crate::World;
 use crate::caller::Caller;
 use crate::group::Group;
 use crate::ports::{AuditEntry, AuditFilter, AuditHead, AuditNote, StoreResult};
+
+pub use bounds::MOST;
 
 /// Entries that a check reads at once.
 const STEP: u32 = 500;
@@ -93,13 +97,13 @@ impl AuditNote {
     }
 }
 
-/// Links `notes` to the chain that ends in `head`.
+/// Links `notes`, each within its bound, to the chain that ends in `head`.
 pub fn link(head: AuditHead, notes: &[AuditNote]) -> Vec<AuditEntry> {
     let mut head = head;
     let linked = notes.iter().map(|note| {
-        let (seq, before) = (head.seq + 1, head.seal);
-        head = AuditHead { seq, seal: Seal::of(before, seq, note) };
-        AuditEntry { seq, note: note.clone(), before, seal: head.seal }
+        let (seq, before, note) = (head.seq + 1, head.seal, note.clone().bounded());
+        head = AuditHead { seq, seal: Seal::of(before, seq, &note) };
+        AuditEntry { seq, note, before, seal: head.seal }
     });
     linked.collect()
 }

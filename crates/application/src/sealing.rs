@@ -32,6 +32,33 @@ impl World {
         Ok(())
     }
 
+    /// Whether a credential of the target was sealed with a key that only opens any more.
+    fn is_stale(&self, target: &Target) -> bool {
+        let (Some(vault), Target::Http(http)) = (&self.vault, target) else { return false };
+        let stale = |sealed: &String| STANDARD.decode(sealed).is_ok_and(|sealed| vault.is_stale(&sealed));
+        http.sealed_headers.values().any(stale)
+    }
+
+    /// Whether a credential of any of the document's targets was.
+    pub(crate) fn has_stale(&self, document: &RuleDocument) -> bool {
+        document
+            .actions
+            .iter()
+            .filter_map(|action| action.target.as_ref())
+            .any(|target| self.is_stale(target))
+    }
+
+    /// Seals, and anew what a key has sealed that only opens any more.
+    pub(crate) fn reseal_target(&self, tenant: TenantId, target: &mut Target) -> StoreResult<()> {
+        if self.is_stale(target)
+            && let Target::Http(http) = target
+        {
+            http.headers = open_headers(self.vault.as_deref(), tenant, http).map_err(refused)?;
+            http.sealed_headers.clear();
+        }
+        self.seal_target(tenant, target)
+    }
+
     /// Seals anew for `to` what was sealed for `from`, with whatever else of the
     /// target is a credential.
     pub(crate) fn pass_target(&self, from: TenantId, to: TenantId, target: &mut Target) -> StoreResult<()> {
@@ -134,6 +161,10 @@ mod tests {
         fn open(&self, of: SecretOf, sealed: &[u8]) -> Result<Vec<u8>, String> {
             let SecretOf::Header { tenant } = of else { return Err("no header".into()) };
             sealed.strip_prefix(&tenant.0.to_be_bytes()).map(<[u8]>::to_vec).ok_or_else(|| "another's".into())
+        }
+
+        fn is_stale(&self, _: &[u8]) -> bool {
+            false
         }
     }
 

@@ -33,6 +33,11 @@ impl Holder {
         Ok(Self { client: client()?, url: url.to_owned(), key: key.into() })
     }
 
+    /// The same, who asks another process.
+    pub(super) fn at(&self, url: &str) -> Self {
+        Self { url: url.to_owned(), ..self.clone() }
+    }
+
     pub(super) async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Response> {
         let mut request = self.client.request(method, format!("{}{path}", self.url)).bearer_auth(&self.key);
         if let Some(body) = body {

@@ -60,6 +60,22 @@ impl Store {
         }
     }
 
+    /// The key of secrets that an installation made for itself: in Base64 where a file
+    /// has it, in hexadecimal digits where the database does.
+    pub(super) async fn own_key(&self) -> Result<String> {
+        match self {
+            Self::Sqlite(directory) => {
+                let key = std::fs::read_to_string(directory.path().join("taskflow.db.key"))?;
+                Ok(key.trim().to_owned())
+            }
+            Self::Postgres(_) => {
+                let mut connection = sqlx::PgConnection::connect(&self.url()).await?;
+                let key = sqlx::query_scalar("select encode(key, 'hex') from sealing_key");
+                Ok(key.fetch_one(&mut connection).await?)
+            }
+        }
+    }
+
     /// Runs a statement on the database itself.
     pub(super) async fn execute(&self, statement: &str) -> Result<()> {
         let statement = sqlx::AssertSqlSafe(statement.to_owned());

@@ -4,6 +4,7 @@
 use anyhow::{Context as _, Result};
 use reqwest::Method;
 use serde_json::{Value, json};
+use taskflow_tests::process::Launch;
 
 use super::access::{Holder, OPERATOR, keyed};
 use super::api::{Store, until};
@@ -12,8 +13,11 @@ use super::target::Target;
 
 on_both_databases! {
     no_secret_is_found_anywhere
+    nor_where_no_key_was_given
 }
 
+/// "canary-secrets-key-…", in Base64.
+const KEY: &str = "Y2FuYXJ5LXNlY3JldHMta2V5LTAwMDAwMDAwMDAwMDA=";
 const PASSWORD: &str = "canary-database-password-77b1";
 const HEADER: &str = "canary-target-credential-51aa";
 const WEBHOOK: &str = "whsec_Y2FuYXJ5LXdlYmhvb2stc2VjcmV0LTM4YzEtMDAwMA==";
@@ -62,11 +66,31 @@ async fn hook(key: &Holder) -> Result<String> {
 }
 
 async fn no_secret_is_found_anywhere(store: Store) -> Result<()> {
+    let launch = keyed(store.launch("up")).env("TASKFLOW_SECRETS_KEY", KEY);
+    let dump = search(&store, launch, "Y2FuYXJ5LXNlY3JldHMta2V5").await?;
+    assert!(!dump.contains("Y2FuYXJ5LXNlY3JldHMta2V5"), "the key of secrets is in the database");
+    Ok(())
+}
+
+/// Somebody who sets nothing but the address of the database has no secret in clear
+/// either, and hears at the start where the key lies.
+async fn nor_where_no_key_was_given(store: Store) -> Result<()> {
+    let mut process = keyed(store.launch("up")).start().await?;
+    let key = store.own_key().await?;
+    process.kill()?;
+    let log = process.log();
+    let told = log.contains("secrets are sealed with a key that lies in the database itself");
+    assert_eq!(told, matches!(store, Store::Postgres(_)), "{log}");
+    search(&store, keyed(store.launch("up")), &key).await?;
+    assert_eq!(store.own_key().await?, key, "it is made once");
+    Ok(())
+}
+
+/// Sends secrets through everything and searches what is kept, said and shown.
+/// The dump may hold the key of secrets alone, if the database is where it lies.
+async fn search(store: &Store, launch: Launch, sealing_key: &str) -> Result<String> {
     let target = Target::start().await?;
-    let launch = keyed(store.launch("up"))
-        .env("RUST_LOG", "trace")
-        .env("TASKFLOW_EGRESS_ALLOW", "127.0.0.0/8")
-        .env("TASKFLOW_SECRETS_KEY", "Y2FuYXJ5LXNlY3JldHMta2V5LTAwMDAwMDAwMDAwMDA=");
+    let launch = launch.env("RUST_LOG", "trace").env("TASKFLOW_EGRESS_ALLOW", "127.0.0.0/8");
     let process = launch.start().await?;
     let operator = Holder::new(&process.url, OPERATOR)?;
     operator.tenant("acme", json!({})).await?;
@@ -103,7 +127,6 @@ async fn no_secret_is_found_anywhere(store: Store) -> Result<()> {
         ("a target's credential", HEADER.to_owned()),
         ("a webhook's secret", WEBHOOK.trim_start_matches("whsec_").to_owned()),
         ("a password", PASSWORD.to_owned()),
-        ("the key of secrets", "Y2FuYXJ5LXNlY3JldHMta2V5".to_owned()),
     ];
     let dump = store.dump()?;
     assert!(
@@ -115,8 +138,11 @@ async fn no_secret_is_found_anywhere(store: Store) -> Result<()> {
         assert!(!log.contains(canary.as_str()), "{what} is in the log");
         assert!(!heard.contains(canary.as_str()), "{what} is in an answer");
     }
+    for (what, text) in [("the log", &log), ("an answer", &heard)] {
+        assert!(!text.contains(sealing_key), "the key of secrets is in {what}");
+    }
     println!("{} canaries, {} bytes searched", canaries.len(), dump.len() + log.len() + heard.len());
-    Ok(())
+    Ok(dump)
 }
 
 /// The password of the database's URL is not told, whatever goes wrong with it.

@@ -19,14 +19,17 @@ mod lease;
 mod limits;
 mod outage;
 mod pulse;
+mod rates;
 mod rules;
 mod rules_kept;
 mod schedulers;
+mod secrets;
 mod siege;
 mod surface;
 mod target;
 mod tools;
 mod traces;
+mod webhook_keys;
 
 /// Writes a test for each database.
 macro_rules! on_both_databases {

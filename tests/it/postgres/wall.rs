@@ -181,7 +181,7 @@ async fn behind_the_wall_there_is_nothing_but_reading_ones_own() -> Result<()> {
         }
     }
     println!("{cases} cases behind the wall");
-    for table in ["api_key", "audit", "audit_head", "tenant"] {
+    for table in ["api_key", "audit", "audit_head", "sealing_key", "tenant"] {
         let mut transaction = connection.begin().await?;
         let look = AssertSqlSafe(format!("set local role taskflow_request; select * from {table}"));
         assert!(sqlx::raw_sql(look).execute(&mut *transaction).await.is_err(), "{table} is nobody's to see");

@@ -2,7 +2,8 @@
 //!
 //! `yardstick drain|submit|batch [jobs] [tenants] [rounds]` prints a Markdown
 //! table, a row for each round, and the median. `yardstick noisy [backlog]` and
-//! `yardstick cost` measure fairness and cost of claims; `yardstick apart [jobs]`
+//! `yardstick cost` measure fairness and cost of claims; `yardstick capped [backlog]` what a
+//! tenant at its running limit costs the others over HTTP; `yardstick apart [jobs]`
 //! measures two processes with HTTP before them; `yardstick sqlite [jobs] [batch]`
 //! measures the whole life of jobs on SQLite; `yardstick history [millions]` measures
 //! what lists and operators' looks cost over so many ended jobs. The server is a
@@ -11,7 +12,7 @@
 use anyhow::{Context, Result, bail};
 use taskflow_tests::postgres::{Cluster, create_database};
 use taskflow_tests::yardstick::claims::{self, Point};
-use taskflow_tests::yardstick::{EngineRun, apart, engine, history, lite, plain};
+use taskflow_tests::yardstick::{EngineRun, apart, capped, engine, history, lite, plain};
 
 /// What a server of this size would be given.
 const SETTINGS: &str = "shared_buffers = 2GB\nmax_wal_size = 8GB\ncheckpoint_timeout = 30min\n";
@@ -30,8 +31,9 @@ struct Size {
 #[tokio::main]
 async fn main() -> Result<()> {
     let mut words = std::env::args().skip(1);
-    let what =
-        words.next().context("say what: drain, submit, batch, noisy, cost, apart, sqlite or history")?;
+    let what = words
+        .next()
+        .context("say what: drain, submit, batch, noisy, capped, cost, apart, sqlite or history")?;
     if what == "sqlite" {
         let mut number = |default: u32| words.next().map_or(Ok(default), |word| word.parse());
         return sqlite(number(50_000)?, number(100)?).await;
@@ -44,6 +46,9 @@ async fn main() -> Result<()> {
     match what.as_str() {
         "noisy" => {
             return noisy(&cluster, words.next().map_or(Ok(1_000_000), |word| word.parse())?).await;
+        }
+        "capped" => {
+            return at_its_limit(&cluster, words.next().map_or(Ok(100_000), |word| word.parse())?).await;
         }
         "cost" => return cost(&cluster).await,
         "apart" => {
@@ -81,6 +86,26 @@ async fn noisy(cluster: &Cluster, backlog: u32) -> Result<()> {
         let seen = claims::noisy(&database.url, backlog, 1_000, 10, batch).await?;
         let ratio = seen.claimed as f64 / seen.ideal as f64;
         println!("| {batch} | {} | {} | {ratio:.3} | {:.3} |", seen.claimed, seen.ideal, seen.seconds);
+    }
+    Ok(())
+}
+
+/// Others work beside a tenant that runs as many jobs as it may and has `backlog` more.
+async fn at_its_limit(cluster: &Cluster, backlog: usize) -> Result<()> {
+    let database = create_database(&cluster.url()).await?;
+    let seen = capped::capped(&database.url, backlog).await?;
+    println!("| the others | start after ms p50 / p95 / p99 | drained, jobs/s |\n|---|---|---|");
+    for (when, others) in &seen.rounds {
+        let [median, most, longest] = others.start_ms;
+        println!("| {when} | {median:.2} / {most:.2} / {longest:.2} | {:.0} |", others.drained_per_s);
+    }
+    let (asked, named) = seen.explained;
+    println!(
+        "\n{named} of {asked} waiting jobs name the limit; {:.0} answers a second",
+        seen.explained_per_s
+    );
+    if named < asked {
+        bail!("{} jobs do not say why they wait", asked - named)
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The audit: a chain that only grows.
 
 use anyhow::{Context as _, Result, bail};
-use taskflow_application::audit::{Seal, link};
+use taskflow_application::audit::{MOST, Seal, link};
 use taskflow_application::ports::{AuditFilter, AuditHead, AuditNote, Committed, RulePut, Stores};
 use taskflow_domain::queue::QueueSettings;
 use taskflow_domain::tenant::TenantSettings;
@@ -38,6 +38,27 @@ pub async fn the_chain_holds(stores: &Stores) -> Result<()> {
     assert_eq!(stores.audit.chain(0, 10).await?, linked);
     assert_eq!(stores.audit.chain(2, 2).await?, linked[2..4]);
     assert_eq!(stores.audit.head().await?, AuditHead { seq: 5, seal: linked[4].seal });
+    Ok(())
+}
+
+/// An entry holds no more than its bound of either state, and is sealed as it is kept.
+pub async fn an_entry_is_bounded(stores: &Stores) -> Result<()> {
+    let document = |n: u32| serde_json::json!({"n": n, "payload": "x".repeat(200_000), "name": "same"});
+    let states = [document(1), document(2)].map(|state| Some(Json::from(&state)));
+    let [before, after] = states;
+    let long = AuditNote { before: before.clone(), after, ..note(1, None) };
+    let made = AuditNote { before: None, after: before, ..note(2, None) };
+    let notes = [long, made];
+    stores.audit.append(&notes).await?;
+    let chain = stores.audit.chain(0, 10).await?;
+    assert_eq!(chain, link(START, &notes));
+    for entry in &chain {
+        for state in [&entry.note.before, &entry.note.after].into_iter().flatten() {
+            assert!(state.as_str().len() <= MOST, "{}", state.as_str().len());
+        }
+        assert_eq!(entry.seal, Seal::of(entry.before, entry.seq, &entry.note));
+    }
+    assert_eq!(chain[0].note.after.as_ref().map(Json::as_str), Some("{\"n\":2}"));
     Ok(())
 }
 

@@ -96,7 +96,8 @@ macro_rules! contract_suite {
             overlap: instances_overlap each_tenant_waits_for_its_own;
             keys: a_key_comes_back a_revoked_key_keeps_its_end an_end_comes_nearer
                 the_last_use_is_the_latest keys_are_listed_in_pages;
-            audit: the_chain_holds nobody_branches_off the_list_is_filtered a_change_and_its_note_are_one;
+            allowance: draws_are_the_domains nothing_is_drawn_twice;
+            audit: the_chain_holds an_entry_is_bounded nobody_branches_off the_list_is_filtered a_change_and_its_note_are_one;
         }
     };
 }
@@ -127,6 +128,7 @@ macro_rules! contract_verb {
     };
 }
 
+pub mod allowance;
 pub mod audit;
 pub mod automation;
 pub mod claim;

@@ -63,6 +63,8 @@ pub async fn a_webhook_key_has_one_rule(stores: &Stores) -> Result<()> {
         (Draft::webhook(scene.tenant.id, 1, "key-12345"), Draft::webhook(scene.tenant.id, 2, "key-12345"));
     assert_eq!(stores.rules.put(&first.0, None, &Actor::api(), None).await?, RulePut::Done);
     assert_eq!(stores.rules.put(&second.0, None, &Actor::api(), None).await?, RulePut::KeyTaken);
+    let stranger = Draft::webhook(scene.tenant("stranger").await?.id, 3, "key-12345").0;
+    assert_eq!(stores.rules.put(&stranger, None, &Actor::api(), None).await?, RulePut::KeyElsewhere);
     assert_eq!(stores.rules.by_webhook_key("key-12345").await?, Some(first.0.clone()));
     assert_eq!(stores.rules.by_webhook_key("key-54321").await?, None);
     stores.rules.delete(scene.tenant.id, first.0.id, at(1), None).await?;

@@ -2,6 +2,7 @@
 //! rate says something about the engine and not about the machine.
 
 pub mod apart;
+pub mod capped;
 pub mod claims;
 pub mod history;
 pub mod lite;

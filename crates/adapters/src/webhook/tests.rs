@@ -328,7 +328,9 @@ fn a_secret_opens_where_it_was_sealed_and_nowhere_else() {
     // A new key in front: the old one opens what it sealed, until it goes.
     let both = vault(&[new, old]);
     assert_eq!(both.open(of(1, 1, 0), &sealed).unwrap(), b"whsec_canary");
+    assert!(both.is_stale(&sealed) && !before.is_stale(&sealed) && !vault(&[new]).is_stale(&sealed));
     let resealed = both.seal(of(1, 1, 0), b"whsec_canary").unwrap();
+    assert!(!both.is_stale(&resealed));
     assert_eq!(vault(&[new]).open(of(1, 1, 0), &resealed).unwrap(), b"whsec_canary");
     assert!(vault(&[new]).open(of(1, 1, 0), &sealed).unwrap_err().contains("TASKFLOW_SECRETS_KEY"));
     assert!(!format!("{both:?}").contains('['));

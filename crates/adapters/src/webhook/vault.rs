@@ -109,6 +109,12 @@ impl Vault for SecretVault {
         let opened = key.cipher.decrypt(&Nonce::from(nonce), payload);
         opened.map_err(|_| "a sealed secret does not belong where it stands, or was changed".to_owned())
     }
+
+    fn is_stale(&self, sealed: &[u8]) -> bool {
+        let id = sealed.get(1..=KEY_ID);
+        let at = self.keys.iter().position(|key| id == Some(key.id.as_slice()));
+        at.is_some_and(|at| at > 0)
+    }
 }
 
 /// A key as the configuration has it: 32 bytes in Base64.

@@ -49,6 +49,7 @@ impl Subject {
         };
         let stop = CancellationToken::new();
         let database = Database::open_in(&apart, schema).await?;
+        database.migrate().await?;
         let engine = Engine::over(database, Arc::new(SystemIds::new()), None, &stop).await?;
         let runner = Runner::new(engine.world.clock.clone(), stop.clone());
         let maintain = Maintain::new(engine.world.clone(), Retention::default(), LEASE_MS);

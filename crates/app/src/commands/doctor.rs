@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::json;
 use taskflow_adapters::system::SystemClock;
@@ -12,7 +12,9 @@ use taskflow_application::ports::{Check, Clock as _, Proof};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::database::Database;
 use crate::wiring::Engine;
+use crate::{loops, secrets};
 
 /// A clock that is further from the database's than this deserves a word.
 const MUCH_SKEW: Duration = Duration::from_secs(1);
@@ -44,13 +46,25 @@ struct Findings {
     skew: Duration,
     /// The age of the oldest transaction of the database, where there is such a thing.
     oldest: Option<Duration>,
+    /// Where the key lies that seals secrets.
+    place: secrets::Place,
+    /// Whether another key, which only opens any more, still lies in the database.
+    stays: bool,
 }
 
 /// Runs to the end and prints what was found.
 pub(crate) async fn run(config: &Config, matches: &ArgMatches) -> Result<()> {
     let stop = CancellationToken::new();
-    let engine = Engine::open(config, &stop).await?;
-    let found = examine(&engine, config, matches.get_flag("repair")).await;
+    let repair = matches.get_flag("repair");
+    // A database that it had just made would be in order, and the wrong one.
+    let database = Database::open_to_look(&config.database).await?;
+    let engine = if repair {
+        database.close().await;
+        Engine::open(config, &stop).await?
+    } else {
+        Engine::looking(database)
+    };
+    let found = examine(&engine, config, repair).await;
     stop.cancel();
     engine.database.close().await;
     let found = found?;
@@ -67,10 +81,19 @@ async fn examine(engine: &Engine, config: &Config, repair: bool) -> Result<Findi
         let lease_ms = config.worker.lease_ms;
         Maintain::new(engine.world.clone(), Retention::default(), lease_ms).sweep().await?;
     }
+    loops::follow(&engine.database, &engine.clock).await.context("the database's clock cannot be read")?;
     let proof = engine.world.stores.jobs.proof(engine.world.clock.now()).await?;
     let skew = engine.clock.now().micros_since(SystemClock::wall());
     let skew = Duration::from_micros(skew.unsigned_abs());
-    Ok(Findings { proof, skew, oldest: engine.database.oldest_transaction().await? })
+    let stays = secrets::Place::of(config) != secrets::Place::Database
+        && engine.database.sealing_key().await?.is_some();
+    Ok(Findings {
+        proof,
+        skew,
+        oldest: engine.database.oldest_transaction().await?,
+        place: secrets::Place::of(config),
+        stays,
+    })
 }
 
 impl Findings {
@@ -81,6 +104,8 @@ impl Findings {
             "checks": Check::ALL.map(check),
             "clock_skew_ms": u64::try_from(self.skew.as_millis()).unwrap_or(u64::MAX),
             "oldest_transaction_ms": self.oldest.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+            "secrets_key": self.place.name(),
+            "old_secrets_key": self.stays,
         });
         format!("{found}\n")
     }
@@ -110,7 +135,26 @@ impl Findings {
             let meaning = "ms that the oldest transaction of the database has been open";
             let _ = writeln!(text, "{:<7}{name:<16}{:>8}  {meaning}", told(age > LONG), age.as_millis());
         }
+        let (bad, meaning) = self.secrets();
+        let _ = writeln!(text, "{:<7}{:<16}{:>8}  {meaning}", told(bad), "secrets_key", self.place.name());
         text
+    }
+}
+
+impl Findings {
+    /// Whether where the key of secrets lies deserves a word, and the word.
+    const fn secrets(&self) -> (bool, &'static str) {
+        match (self.place, self.stays) {
+            (secrets::Place::Database, _) => (
+                true,
+                "holds the key that seals secrets: whoever has a dump of all of it can open them; set \
+                 TASKFLOW_SECRETS_KEY",
+            ),
+            (_, true) => {
+                (true, "holds the key that seals secrets; the one that the database made still opens")
+            }
+            _ => (false, "holds the key that seals secrets"),
+        }
     }
 }
 

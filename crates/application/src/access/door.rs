@@ -9,11 +9,11 @@ use taskflow_domain::throttle::{Throttle, Wait};
 use taskflow_domain::{Actor, KeyId, Scope, Scopes, TenantSlug, Timestamp};
 
 use super::limits::seconds;
-use super::{Denied, Digest, KeyKind, Presented, Token, Whose};
+use super::{Denied, Digest, KeyKind, Presented, Token};
 use crate::World;
 use crate::caller::Caller;
 use crate::group::Group;
-use crate::ports::{KnownKey, StoreResult};
+use crate::ports::{KnownKey, StoreResult, Whose};
 
 /// Requests without a valid key that one address may send.
 const FAILURES: Rate = Rate { limit: 60, period_ms: 60_000 };

@@ -4,7 +4,7 @@
 //! of whoever else comes at that moment. So one that was revoked, whose end has
 //! come, or whose tenant was suspended opens nothing from then on, in every
 //! process, and there is no cache that somebody would have to be told about.
-//! Request rates are counted by each process for itself.
+//! Request rates are counted for all processes together.
 
 mod digest;
 mod door;
@@ -19,14 +19,14 @@ use taskflow_domain::tenant::Tenant;
 
 use crate::World;
 use crate::caller::Caller;
-use crate::ports::StoreError;
+use crate::ports::{StoreError, Whose};
 
 pub use digest::Digest;
 pub use door::Peer;
 pub use token::{KeyKind, Token};
 
 use door::Door;
-use limits::{Limits, Whose};
+use limits::Limits;
 
 /// What a request shows of whom it comes from.
 #[derive(Clone, Debug)]
@@ -137,12 +137,13 @@ impl Access {
 
     /// Counts a request that a tenant's signature let in; `Err` with the seconds to
     /// wait where its allowance is used up.
-    pub fn count(&self, tenant: &Tenant) -> Result<(), u32> {
+    pub async fn count(&self, tenant: &Tenant) -> Result<Result<(), u32>, StoreError> {
         let rate = tenant.settings.request_rate.map(|rate| (Whose::Tenant(tenant.id), rate));
-        let (Some(limits), Some(rate)) = (&self.limits, rate) else { return Ok(()) };
-        match limits.take(vec![rate]) {
-            Err(Denied::Exhausted { retry_after_s, .. }) => Err(retry_after_s),
-            _ => Ok(()),
+        let (Some(limits), Some(rate)) = (&self.limits, rate) else { return Ok(Ok(())) };
+        match limits.take(vec![rate]).await {
+            Err(Denied::Exhausted { retry_after_s, .. }) => Ok(Err(retry_after_s)),
+            Err(Denied::Store(error)) => Err(error),
+            _ => Ok(Ok(())),
         }
     }
 
@@ -153,12 +154,12 @@ impl Access {
             let Presented { request_id, reason, .. } = presented;
             let caller = Caller { request_id, reason, ..Caller::trusted(slug) };
             let Some(limits) = &self.limits else { return Ok(Admitted { caller, quotas: Vec::new() }) };
-            let quotas = limits.take(limits.of_tenant(&caller.slug).await?.into_iter().collect())?;
+            let quotas = limits.take(limits.of_tenant(&caller.slug).await?.into_iter().collect()).await?;
             return Ok(Admitted { caller, quotas });
         };
         let (caller, rates) = door.open(presented).await?;
         let quotas = match &self.limits {
-            Some(limits) => limits.take(rates)?,
+            Some(limits) => limits.take(rates).await?,
             None => Vec::new(),
         };
         Ok(Admitted { caller, quotas })

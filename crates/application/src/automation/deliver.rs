@@ -138,7 +138,7 @@ impl Automation {
         let Some(owner) = self.world.stores.tenants.get_many(&[rule.tenant]).await?.pop() else {
             return Ok(());
         };
-        let Err(retry_after_s) = access.count(&owner) else { return Ok(()) };
+        let Err(retry_after_s) = access.count(&owner).await? else { return Ok(()) };
         meter::received("rejected", 1);
         self.keep_reject(rule, key, "the tenant's request rate is used up", now).await?;
         Err(AutomationError::Exhausted { retry_after_s })

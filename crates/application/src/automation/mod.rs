@@ -24,6 +24,7 @@ mod save;
 mod tick;
 mod trace;
 mod vocabulary;
+mod webhook_key;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicI64;

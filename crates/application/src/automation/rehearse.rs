@@ -9,7 +9,7 @@ use taskflow_domain::{FiringOutcome, InboundEvent, Json, Rule, RuleId, Scope, Ti
 use super::by_hand::{HandStart, of_hand};
 use super::dispatch::of_event;
 use super::judge::Occasion;
-use super::save::{RuleWish, keep_key};
+use super::save::RuleWish;
 use super::tick::cron;
 use super::{Automation, AutomationError};
 use crate::caller::Caller;
@@ -90,7 +90,7 @@ impl Automation {
             rule.document = wish.document;
             rule.mode = wish.mode;
             let old = self.get(caller, id).await?;
-            keep_key(&old, &mut rule);
+            super::webhook_key::keep(&old.document, &mut rule.document);
             rule = self.prepare(caller, rule, Some(&old), true, now).await?;
         }
         if matches!(&rule.document.trigger, Trigger::Event { event } if event.is_about_jobs())

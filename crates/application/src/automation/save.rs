@@ -5,7 +5,7 @@ use taskflow_domain::rule::{Health, Mode, Scheme, Trigger};
 use taskflow_domain::{Rule, RuleDocument, RuleId, Scope, Timestamp};
 
 use super::tick::cron;
-use super::{Automation, AutomationError};
+use super::{Automation, AutomationError, webhook_key};
 use crate::caller::Caller;
 use crate::ports::{AuditNote, RulePut, SealedSecret, SecretOf, Topic};
 use crate::sealing;
@@ -82,13 +82,12 @@ impl Automation {
             created_at: now,
             updated_at: now,
         };
-        let rule = self.prepare(caller, rule, None, wish.secret.is_some(), now).await?;
+        let mut rule = self.prepare(caller, rule, None, wish.secret.is_some(), now).await?;
         let secrets = self.seal(&rule, wish.secret.as_deref(), &[], now)?;
-        let note = note(caller, now, "rule.create", None, Some(&rule));
-        match self.put(caller, &rule, secrets.as_deref(), note).await? {
-            RulePut::Done => Ok(rule),
-            RulePut::KeyTaken => Err(AutomationError::KeyTaken),
-            RulePut::Conflict => Err(AutomationError::Contended),
+        if self.put(caller, &mut rule, secrets.as_deref(), "rule.create", None).await? {
+            Ok(rule)
+        } else {
+            Err(AutomationError::Contended)
         }
     }
 
@@ -141,10 +140,11 @@ impl Automation {
             let old = self.steered(caller, id).await?;
             let mut rule = old.clone();
             edit(&mut rule);
-            keep_key(&old, &mut rule);
             sealing::keep_masked(&old.document, &mut rule.document);
+            webhook_key::keep(&old.document, &mut rule.document);
             let same = (rule.enabled, rule.mode, &rule.document) == (old.enabled, old.mode, &old.document);
-            if same && secret.is_none() {
+            let kept = self.world.stores.rules.secrets(rule.tenant, id).await?;
+            if same && secret.is_none() && !self.is_stale(&old, &kept) {
                 return Ok(old);
             }
             if revision.is_some_and(|meant| meant != old.revision) {
@@ -153,36 +153,50 @@ impl Automation {
             let now = self.world.clock.now();
             rule.revision += 1;
             rule.updated_at = now;
-            let kept = self.world.stores.rules.secrets(rule.tenant, id).await?;
             let has_secret = secret.is_some() || !kept.is_empty();
-            let rule = self.prepare(caller, rule, Some(&old), has_secret, now).await?;
-            let secrets = self.seal(&rule, secret, &kept, now)?.or_else(|| forgets(&rule, &kept));
+            let mut rule = self.prepare(caller, rule, Some(&old), has_secret, now).await?;
+            let secrets = match forgets(&rule, &kept) {
+                Some(none) => Some(none),
+                None => self.seal(&rule, secret, &kept, now)?,
+            };
             let switched = rule.document == old.document && rule.mode == old.mode && secret.is_none();
             let action = match (switched, rule.enabled) {
                 (false, _) => "rule.put",
                 (true, true) => "rule.enable",
                 (true, false) => "rule.disable",
             };
-            let note = note(caller, now, action, Some(&old), Some(&rule));
-            match self.put(caller, &rule, secrets.as_deref(), note).await? {
-                RulePut::Done => return Ok(rule),
-                RulePut::KeyTaken => return Err(AutomationError::KeyTaken),
-                RulePut::Conflict => {}
+            if self.put(caller, &mut rule, secrets.as_deref(), action, Some(&old)).await? {
+                return Ok(rule);
             }
         }
         Err(AutomationError::Contended)
     }
 
+    /// Writes a rule, with another webhook key if another tenant has the one that was
+    /// chosen. Whether it stands; if not, it has moved on.
     async fn put(
         &self,
         caller: &Caller,
-        rule: &Rule,
+        rule: &mut Rule,
         secrets: Option<&[SealedSecret]>,
-        note: AuditNote,
-    ) -> Result<RulePut, AutomationError> {
-        let put = self.world.stores.rules.put(rule, secrets, &caller.actor, Some(note)).await?;
-        self.world.wakeups.nudge(Topic::Schedule);
-        Ok(put)
+        action: &str,
+        old: Option<&Rule>,
+    ) -> Result<bool, AutomationError> {
+        loop {
+            let note = note(caller, self.world.clock.now(), action, old, Some(rule));
+            let put = self.world.stores.rules.put(rule, secrets, &caller.actor, Some(note)).await?;
+            match (put, &mut rule.document.trigger) {
+                (RulePut::Done, _) => {
+                    self.world.wakeups.nudge(Topic::Schedule);
+                    return Ok(true);
+                }
+                (RulePut::KeyElsewhere, Trigger::Webhook(webhook)) => {
+                    webhook.key = webhook_key::apart(&webhook.key, &self.world.ids.bytes());
+                }
+                (RulePut::KeyTaken | RulePut::KeyElsewhere, _) => return Err(AutomationError::KeyTaken),
+                (RulePut::Conflict, _) => return Ok(false),
+            }
+        }
     }
 
     /// Fills in what a rule leaves to the engine, and checks it. `secret` says
@@ -208,7 +222,7 @@ impl Automation {
             return Err(AutomationError::Invalid(faults));
         }
         for target in rule.document.actions.iter_mut().filter_map(|action| action.target.as_mut()) {
-            self.world.seal_target(rule.tenant, target)?;
+            self.world.reseal_target(rule.tenant, target)?;
         }
         // A clock that goes on as before keeps its place, so that a change of
         // something else leaves out no occurrence.
@@ -225,7 +239,28 @@ impl Automation {
         Ok(rule)
     }
 
-    /// The secrets of a rule with a new one, or `None` if it keeps those that it has.
+    /// Whether anything of a rule is sealed with a key that only opens any more.
+    fn is_stale(&self, rule: &Rule, kept: &[SealedSecret]) -> bool {
+        let Some(vault) = &self.world.vault else { return false };
+        kept.iter().any(|kept| vault.is_stale(&kept.sealed)) || self.world.has_stale(&rule.document)
+    }
+
+    /// The secrets that a rule has, with the key that seals now where another one had.
+    fn reseal(&self, rule: &Rule, kept: &[SealedSecret]) -> Result<Vec<SealedSecret>, String> {
+        let vault = self.world.vault.as_ref().ok_or("there is no vault")?;
+        let reseal = |kept: &SealedSecret| {
+            if !vault.is_stale(&kept.sealed) {
+                return Ok(kept.clone());
+            }
+            let of = SecretOf::Rule { tenant: rule.tenant, rule: rule.id, slot: kept.slot };
+            let sealed = vault.seal(of, &vault.open(of, &kept.sealed)?)?;
+            Ok(SealedSecret { sealed, ..kept.clone() })
+        };
+        kept.iter().map(reseal).collect()
+    }
+
+    /// The secrets of a rule with a new one, or `None` if it keeps those that it has
+    /// as they are.
     fn seal(
         &self,
         rule: &Rule,
@@ -233,13 +268,18 @@ impl Automation {
         kept: &[SealedSecret],
         now: Timestamp,
     ) -> Result<Option<Vec<SealedSecret>>, AutomationError> {
-        let Some(secret) = secret else { return Ok(None) };
-        let vault = self.world.vault.as_ref().ok_or(AutomationError::NoVault)?;
-        let of = |slot| SecretOf::Rule { tenant: rule.tenant, rule: rule.id, slot };
         let refused = |error: String| {
             tracing::error!(error, rule.id = %rule.id, "a secret could not be sealed or opened");
             AutomationError::NoVault
         };
+        let Some(secret) = secret else {
+            if kept.is_empty() || !self.is_stale(rule, kept) {
+                return Ok(None);
+            }
+            return self.reseal(rule, kept).map(Some).map_err(refused);
+        };
+        let vault = self.world.vault.as_ref().ok_or(AutomationError::NoVault)?;
+        let of = |slot| SecretOf::Rule { tenant: rule.tenant, rule: rule.id, slot };
         let sealed = vault.seal(of(0), secret.as_bytes()).map_err(refused)?;
         let mut secrets = vec![SealedSecret { slot: 0, sealed, expires_at: None }];
         if let Some(current) = kept.iter().find(|kept| kept.slot == 0) {
@@ -250,16 +290,6 @@ impl Automation {
             secrets.push(SealedSecret { slot: 1, sealed, expires_at });
         }
         Ok(Some(secrets))
-    }
-}
-
-/// A webhook that says no key keeps the one that it has.
-pub(super) fn keep_key(old: &Rule, rule: &mut Rule) {
-    if let (Trigger::Webhook(old), Trigger::Webhook(new)) =
-        (&old.document.trigger, &mut rule.document.trigger)
-        && new.key.is_empty()
-    {
-        new.key.clone_from(&old.key);
     }
 }
 

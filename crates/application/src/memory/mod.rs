@@ -5,9 +5,10 @@
 //! read off the jobs. All collections are ordered, so equal calls give equal
 //! answers, in every run.
 //!
-//! [`LocalWakeups`] is the news of a single process and serves production too,
-//! with an embedded database. The clock, ids and chance here are for tests.
+//! [`LocalWakeups`] is the news of a single process, [`LocalAllowances`] what its
+//! callers may still request; they serve production too, with an embedded database. The clock, ids and chance here are for tests.
 
+mod allowance;
 mod audit;
 mod claim;
 mod commit;
@@ -32,6 +33,7 @@ mod workers;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub use allowance::LocalAllowances;
 pub use system::{ManualClock, SeededIds, SeededJitter};
 pub use wakeups::LocalWakeups;
 
@@ -42,6 +44,7 @@ use state::State;
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     state: Mutex<State>,
+    allowances: Arc<LocalAllowances>,
 }
 
 impl MemoryStore {
@@ -64,6 +67,7 @@ impl MemoryStore {
             audit: self.clone(),
             explain: self.clone(),
             stats: self.clone(),
+            allowances: self.allowances.clone(),
         }
     }
 

@@ -45,13 +45,11 @@ impl State {
         {
             return RulePut::Conflict;
         }
-        if let Some(key) = webhook_key(rule)
-            && self
-                .rules
-                .values()
-                .any(|other| other.rule.id != rule.id && webhook_key(&other.rule) == Some(key))
-        {
-            return RulePut::KeyTaken;
+        if let Some(key) = webhook_key(rule) {
+            let mut others = self.rules.values().map(|row| &row.rule).filter(|other| other.id != rule.id);
+            if let Some(owner) = others.find(|other| webhook_key(other) == Some(key)) {
+                return RulePut::of_owner(rule, owner.tenant);
+            }
         }
         let same_trigger = old.is_some_and(|old| old.rule.document.trigger == rule.document.trigger);
         if !(rule.enabled && same_trigger) {

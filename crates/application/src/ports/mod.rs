@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+mod allowance;
 mod audit;
 mod condition;
 mod events;
@@ -21,6 +22,7 @@ mod tenants;
 mod webhook;
 mod workers;
 
+pub use allowance::{Allowances, Whose};
 pub use audit::{AuditEntry, AuditFilter, AuditHead, AuditNote, AuditStore};
 pub use condition::{
     ConditionEngine, ConditionFault, EvaluationFault, Known, Question, Scope, Shape, Wanted,
@@ -113,4 +115,6 @@ pub struct Stores {
     pub explain: Arc<dyn ExplainReader>,
     /// What happened over time.
     pub stats: Arc<dyn StatStore>,
+    /// What may still be requested.
+    pub allowances: Arc<dyn Allowances>,
 }

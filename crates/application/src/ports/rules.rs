@@ -33,8 +33,18 @@ pub enum RulePut {
     Done,
     /// The rule has another revision by now, or is gone. Nothing was written.
     Conflict,
-    /// Another rule has that webhook key. Nothing was written.
+    /// Another rule of the tenant has that webhook key. Nothing was written.
     KeyTaken,
+    /// A rule of another tenant has that webhook key, which the tenant must not be
+    /// told. Nothing was written.
+    KeyElsewhere,
+}
+
+impl RulePut {
+    /// What becomes of `rule` if its webhook key is one of `owner`'s.
+    pub fn of_owner(rule: &Rule, owner: TenantId) -> Self {
+        if rule.tenant == owner { Self::KeyTaken } else { Self::KeyElsewhere }
+    }
 }
 
 /// Which part of a list of rules, by rising id.

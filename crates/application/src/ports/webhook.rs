@@ -53,4 +53,7 @@ pub trait Vault: Send + Sync {
 
     /// Opens what was sealed for the same.
     fn open(&self, of: SecretOf, sealed: &[u8]) -> Result<Vec<u8>, String>;
+
+    /// Whether a key of the vault's has sealed it that only opens any more.
+    fn is_stale(&self, sealed: &[u8]) -> bool;
 }

@@ -9,6 +9,7 @@
 //! Locks are taken in one order: the settings lock, queue rows, lane rows, limit
 //! slots, each kind by rising id. Claimers skip lanes that somebody else holds.
 
+mod allowance;
 mod audit;
 mod claim;
 mod commit;
@@ -31,6 +32,7 @@ mod purge;
 mod queues;
 mod reader;
 mod rules;
+mod sealing;
 mod stats;
 mod sweep;
 mod tenants;
@@ -113,6 +115,7 @@ impl PostgresStore {
             events: Arc::new(events::PgEvents(Arc::clone(&self.inner))),
             explain: Arc::new(explain::PgExplain(Arc::clone(&self.inner))),
             stats: Arc::new(stats::PgStats(Arc::clone(&self.inner))),
+            allowances: Arc::new(allowance::PgAllowances(Arc::clone(&self.inner))),
         }
     }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, SqlxSqliteConnector};
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+use taskflow_application::memory::LocalAllowances;
 use taskflow_application::ports::{StoreError, StoreResult, Stores};
 
 use self::writer::Writer;
@@ -41,6 +42,7 @@ mod queues;
 mod reader;
 mod record;
 mod rules;
+mod sealing;
 mod stats;
 mod sweep;
 mod tenants;
@@ -102,6 +104,8 @@ struct Shared {
     catalog: Catalog,
     /// The queue that had the last turn of a claim.
     turn: AtomicI32,
+    /// A file serves one process, so requests are counted without it.
+    allowances: Arc<LocalAllowances>,
 }
 
 impl SqliteStore {
@@ -130,6 +134,7 @@ impl SqliteStore {
             orm,
             catalog: Catalog::default(),
             turn: AtomicI32::new(0),
+            allowances: Arc::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -168,6 +173,7 @@ impl SqliteStore {
             events: Arc::new(self.clone()),
             explain: Arc::new(self.clone()),
             stats: Arc::new(self.clone()),
+            allowances: self.shared.allowances.clone(),
         }
     }
 

@@ -19,7 +19,8 @@ update rule set name = $3, enabled = $4, mode = $5, revision = $6, body = $7, tr
     next_at = $10, queued_at = $11, updated_at = greatest($12::int8, $13)
 where tenant_id = $1 and id = $2 and revision = $6 - 1 and deleted_at is null";
 
-const KEY_OWNER: &str = "select 1 from rule where webhook_key = $1 and deleted_at is null and id <> $2";
+const KEY_OWNER: &str =
+    "select tenant_id from rule where webhook_key = $1 and deleted_at is null and id <> $2";
 
 const REVISION: &str = "
 insert into rule_revision (tenant_id, rule_id, revision, enabled, mode, body, actor, at)
@@ -61,10 +62,9 @@ impl Unit for Put {
                 .bind(key)
                 .execute(&mut *connection)
                 .await?;
-            let owner =
-                sqlx::query(KEY_OWNER).bind(key).bind(rule.id.0).fetch_optional(&mut *connection).await?;
-            if owner.is_some() {
-                return Ok(End::Undo(RulePut::KeyTaken));
+            let owner = sqlx::query_scalar(KEY_OWNER).bind(key).bind(rule.id.0);
+            if let Some(owner) = owner.fetch_optional(&mut *connection).await? {
+                return Ok(End::Undo(RulePut::of_owner(rule, TenantId(owner))));
             }
         }
         let body = document_text(rule)?;

@@ -16,10 +16,9 @@ pub(super) async fn put(
 ) -> Result<RulePut, Fault> {
     let key = webhook_key(rule);
     if let Some(key) = key {
-        let owner =
-            sqlx::query(KEY_OWNER).bind(key.to_owned()).bind(rule.id.0).fetch_optional(&mut *tx).await?;
-        if owner.is_some() {
-            return Ok(RulePut::KeyTaken);
+        let owner = sqlx::query_scalar(KEY_OWNER).bind(key.to_owned()).bind(rule.id.0);
+        if let Some(owner) = owner.fetch_optional(&mut *tx).await? {
+            return Ok(RulePut::of_owner(rule, TenantId(owner)));
         }
     }
     let body = document_text(rule)?;
@@ -114,7 +113,8 @@ const UPDATE: &str = "update rule set name = ?3, enabled = ?4, mode = ?5, revisi
 const REVISION: &str = "insert into rule_revision (tenant_id, rule_id, revision, enabled, mode, body, actor, at) \
     values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 
-const KEY_OWNER: &str = "select 1 from rule where webhook_key = ?1 and deleted_at is null and id <> ?2";
+const KEY_OWNER: &str =
+    "select tenant_id from rule where webhook_key = ?1 and deleted_at is null and id <> ?2";
 
 const WATCH: &str = "insert into rule_watch (tenant_id, state, rule_id) values (?1, ?2, ?3)";
 

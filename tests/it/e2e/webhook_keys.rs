@@ -1,0 +1,54 @@
+//! Keys of webhooks that two tenants choose.
+
+use anyhow::{Context as _, Result};
+use reqwest::Method;
+use serde_json::{Value, json};
+use taskflow_tests::process::client;
+
+use super::access::{Holder, OPERATOR, keyed};
+use super::api::Store;
+use super::on_both_databases;
+
+on_both_databases! {
+    nobody_hears_that_a_key_is_taken
+}
+
+fn key(rule: &Value) -> Result<String> {
+    Ok(rule["trigger"]["key"].as_str().context("a key")?.to_owned())
+}
+
+async fn nobody_hears_that_a_key_is_taken(store: Store) -> Result<()> {
+    let process = keyed(store.launch("up")).start().await?;
+    let operator = Holder::new(&process.url, OPERATOR)?;
+    let scopes = ["rules:read", "rules:write", "jobs:read"];
+    let mut rules = Vec::new();
+    let wish = json!({
+        "name": "deploys", "trigger": {"type": "webhook", "key": "deploys-1", "signature": {"scheme": "none"}},
+        "actions": [{"kind": "k"}],
+    });
+    for tenant in ["acme", "globex"] {
+        operator.tenant(tenant, json!({})).await?;
+        let (_, holder) = operator.give(tenant, &scopes).await?;
+        let answer = holder.send(Method::POST, "/v1/automation-rules", Some(&wish)).await?;
+        assert_eq!(answer.status().as_u16(), 201, "{tenant}");
+        let rule: Value = answer.json().await?;
+        rules.push((holder, rule));
+    }
+    let keys = [key(&rules[0].1)?, key(&rules[1].1)?];
+    assert_eq!(keys[0], "deploys-1", "whoever comes first has the key that it chose");
+    assert!(keys[1].starts_with("deploys-1-") && keys[1].len() > 40, "{}", keys[1]);
+    for ((holder, rule), key) in rules.iter().zip(&keys) {
+        let request = client()?.post(format!("{}/v1/events/webhook/{key}", process.url)).json(&json!({}));
+        let answer: Value = request.send().await?.json().await?;
+        assert_eq!(answer["firings"][0]["rule_id"], rule["id"], "{answer}");
+        // What is put as it was first written is the same rule, under the key it has.
+        let path = format!("/v1/automation-rules/{}", rule["id"].as_str().context("an id")?);
+        let put = holder.did(Method::PUT, &path, wish.clone()).await?;
+        assert_eq!((&put["revision"], &put["trigger"]["key"]), (&json!(1), &json!(key)));
+        // To a rule of one's own it is told.
+        let mut again = wish.clone();
+        again["trigger"]["key"] = json!(key);
+        assert_eq!(holder.status(Method::POST, "/v1/automation-rules", Some(&again)).await?, 409);
+    }
+    Ok(())
+}
