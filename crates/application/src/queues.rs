@@ -7,7 +7,7 @@ use taskflow_domain::{JobState, QueueName, Timestamp};
 use crate::World;
 use crate::audit::Audit;
 use crate::caller::Caller;
-use crate::ports::{AuditNote, QueueDepth, StoreResult, Topic};
+use crate::ports::{AuditNote, QueueDepth, StoreError, StoreResult, Topic};
 
 /// Jobs deleted in one transaction of a purge.
 const PURGE_STEP: u32 = 1_000;
@@ -15,6 +15,13 @@ const PURGE_STEP: u32 = 1_000;
 pub const PURGE_MS: i64 = 20_000;
 /// A dry run counts so many jobs of a state at most.
 pub const MOST_COUNTED: u32 = 100_000;
+
+/// How often a change is tried again when somebody else changed the queue meanwhile.
+const TRIES: usize = 8;
+
+fn contended() -> StoreError {
+    StoreError::Unavailable("the queue kept changing under the request".to_owned())
+}
 
 /// Which jobs of a queue are to be deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,14 +80,16 @@ impl Queues {
         limits: QueueSettings,
         paused: Option<bool>,
     ) -> StoreResult<Queue> {
-        let before = self.get(name).await?.map(|queue| queue.settings);
-        let (held, drain) = before.clone().map(|was| (was.pause, was.drain)).unwrap_or_default();
-        let pause = match paused {
-            Some(false) => None,
-            None => held,
-            Some(true) => Some(held.unwrap_or_else(|| self.pause_by(caller, None, None))),
+        let change = |was: Option<QueueSettings>| {
+            let (held, drain) = was.map(|was| (was.pause, was.drain)).unwrap_or_default();
+            let pause = match paused {
+                Some(false) => None,
+                None => held,
+                Some(true) => Some(held.unwrap_or_else(|| self.pause_by(caller, None, None))),
+            };
+            Some(QueueSettings { pause, drain, ..limits.clone() })
         };
-        self.write(caller, "queue.put", name, before.as_ref(), QueueSettings { pause, drain, ..limits }).await
+        self.change(caller, "queue.put", name, change).await?.ok_or_else(contended)
     }
 
     /// Holds a queue; `None` if it does not exist.
@@ -93,13 +102,13 @@ impl Queues {
     ) -> StoreResult<Option<Queue>> {
         let caller = &caller.because(reason.as_deref());
         let pause = self.pause_by(caller, reason, until);
-        let change = |was| QueueSettings { pause: Some(pause), ..was };
+        let change = |was| Some(QueueSettings { pause: Some(pause.clone()), ..was? });
         self.change(caller, "queue.pause", name, change).await
     }
 
     /// Ends a hold and a drain; `None` if the queue does not exist.
     pub async fn resume(&self, caller: &Caller, name: &QueueName) -> StoreResult<Option<Queue>> {
-        let change = |was| QueueSettings { pause: None, drain: None, ..was };
+        let change = |was| Some(QueueSettings { pause: None, drain: None, ..was? });
         self.change(caller, "queue.resume", name, change).await
     }
 
@@ -113,7 +122,7 @@ impl Queues {
     ) -> StoreResult<Option<Queue>> {
         let caller = &caller.because(reason.as_deref());
         let drain = Drain { reason, actor: caller.actor.as_str().into(), since: self.world.clock.now() };
-        let change = |was| QueueSettings { drain: Some(drain), ..was };
+        let change = |was| Some(QueueSettings { drain: Some(drain.clone()), ..was? });
         self.change(caller, "queue.drain", name, change).await
     }
 
@@ -121,33 +130,29 @@ impl Queues {
         Pause { reason, actor: caller.actor.as_str().into(), since: self.world.clock.now(), until }
     }
 
+    /// Reads, changes and writes; again if somebody else changed the queue in between.
+    /// `None` if `change` wants no queue of what there is.
     async fn change(
         &self,
         caller: &Caller,
         action: &str,
         name: &QueueName,
-        change: impl FnOnce(QueueSettings) -> QueueSettings,
+        change: impl Fn(Option<QueueSettings>) -> Option<QueueSettings>,
     ) -> StoreResult<Option<Queue>> {
-        let Some(Queue { settings: before, .. }) = self.get(name).await? else { return Ok(None) };
-        let after = change(before.clone());
-        self.write(caller, action, name, Some(&before), after).await.map(Some)
-    }
-
-    async fn write(
-        &self,
-        caller: &Caller,
-        action: &str,
-        name: &QueueName,
-        before: Option<&QueueSettings>,
-        after: QueueSettings,
-    ) -> StoreResult<Queue> {
-        let now = self.world.clock.now();
-        let change = (before.map(told), Some(told(&after)));
-        let note = AuditNote::of(caller, now, None, action, format!("queue:{name}"), change);
-        let queue = self.world.stores.queues.put(name, &after, now, Some(note)).await?;
-        self.world.drains.note(name, after.drain.is_some());
-        self.world.wakeups.nudge(Topic::Work);
-        Ok(queue)
+        for _ in 0..TRIES {
+            let before = self.get(name).await?.map(|queue| queue.settings);
+            let Some(after) = change(before.clone()) else { return Ok(None) };
+            let now = self.world.clock.now();
+            let told = (before.as_ref().map(told), Some(told(&after)));
+            let note = AuditNote::of(caller, now, None, action, format!("queue:{name}"), told);
+            let queues = &self.world.stores.queues;
+            if let Some(queue) = queues.put_if(name, before.as_ref(), &after, now, Some(note)).await? {
+                self.world.drains.note(name, after.drain.is_some());
+                self.world.wakeups.nudge(Topic::Work);
+                return Ok(Some(queue));
+            }
+        }
+        Err(contended())
     }
 
     /// Deletes jobs of a queue; `None` if it does not exist. What takes longer than

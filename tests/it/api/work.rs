@@ -52,8 +52,11 @@ async fn a_failure_is_retried_and_then_dead() {
     assert_eq!((&job["state_reason"], &job["last_error"]["type"]), (&json!("retry_backoff"), &json!("smtp")));
     let now = api.clock.advance(1_000);
     api.world.stores.jobs.promote(now, 10).await.unwrap();
-    let (id, token) = api.claim("k").await;
-    let told = api.post("/v1/worker/fail", fail(id, token)).await.expect(200);
+    let claim = json!({ "worker_id": "w1", "kinds": ["k"] });
+    let job = api.post("/v1/worker/claim", claim).await.expect(200)["items"][0].clone();
+    assert_eq!((&job["attempt"], &job["last_error"]["message"]), (&json!(2), &json!("full")));
+    let text = |name: &str| job[name].as_str().unwrap().to_owned();
+    let told = api.post("/v1/worker/fail", fail(text("id"), text("lease_token"))).await.expect(200);
     assert_eq!(told["items"][0]["state"], "DEAD");
     let job = api.get(&format!("/v1/jobs/{made}")).await.expect(200);
     assert_eq!((&job["state_reason"], &job["attempts_made"]), (&json!("attempts_exhausted"), &json!(2)));

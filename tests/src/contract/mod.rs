@@ -70,7 +70,7 @@ macro_rules! contract_suite {
             reader_history: an_absent_job_has_no_past a_fresh_job_has_no_attempts
                 the_history_is_the_domains the_past_comes_in_pages a_job_tells_when_it_changed
                 a_running_job_tells_when_it_changed the_last_error_outlasts_the_next_start;
-            queues: settings_come_back queues_are_listed_by_name depths_follow_the_jobs
+            queues: settings_come_back settings_that_moved_on_are_not_changed queues_are_listed_by_name depths_follow_the_jobs
                 an_empty_queue_has_no_depth a_purge_deletes_one_state_of_a_queue
                 draining_queues_are_listed;
             explain: an_absent_job_is_not_explained the_next_job_is_runnable a_job_may_hold_itself_back

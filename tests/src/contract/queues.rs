@@ -42,6 +42,52 @@ pub async fn settings_come_back(stores: &Stores) -> Result<()> {
     Ok(())
 }
 
+/// A change of settings names those that it changes; whoever comes second looks again.
+pub async fn settings_that_moved_on_are_not_changed(stores: &Stores) -> Result<()> {
+    let name = queue("q")?;
+    let (some, none) = (all_set(), QueueSettings::default());
+    let put = async |was: Option<&QueueSettings>, to: &QueueSettings| {
+        anyhow::Ok(stores.queues.put_if(&name, was, to, at(10), None).await?.map(|queue| queue.settings))
+    };
+    assert_eq!(put(Some(&none), &some).await?, None, "there is no queue yet");
+    assert_eq!(put(None, &some).await?.as_ref(), Some(&some));
+    assert_eq!(put(None, &none).await?, None, "there is one");
+    let others = [
+        none.clone(),
+        QueueSettings { drain: None, ..all_set() },
+        QueueSettings { max_running: Some(8), ..all_set() },
+        QueueSettings { max_running_per_tenant: None, ..all_set() },
+        QueueSettings { rate: Some(Rate { limit: 100, period_ms: 1_000 }), ..all_set() },
+        QueueSettings { pause: all_set().pause.map(|pause| Pause { until: None, ..pause }), ..all_set() },
+        QueueSettings { pause: all_set().pause.map(|pause| Pause { reason: None, ..pause }), ..all_set() },
+    ];
+    for other in &others {
+        assert_eq!(put(Some(other), &none).await?, None, "{other:?}");
+    }
+    assert_eq!(stores.queues.get(&name).await?.map(|queue| queue.settings), Some(some.clone()));
+    assert_eq!(put(Some(&some), &none).await?.as_ref(), Some(&none));
+
+    let counts = (0..8).map(|_| {
+        let (queues, name) = (stores.queues.clone(), name.clone());
+        tokio::spawn(async move {
+            loop {
+                let was = queues.get(&name).await?.context("the queue")?.settings;
+                let more =
+                    QueueSettings { max_running: Some(was.max_running.unwrap_or(0) + 1), ..was.clone() };
+                if queues.put_if(&name, Some(&was), &more, at(10), None).await?.is_some() {
+                    return anyhow::Ok(());
+                }
+            }
+        })
+    });
+    for count in counts.collect::<Vec<_>>() {
+        count.await??;
+    }
+    let queue = stores.queues.get(&name).await?.context("the queue")?;
+    assert_eq!(queue.settings.max_running, Some(8), "no change is lost");
+    Ok(())
+}
+
 /// All queues, by name.
 pub async fn queues_are_listed_by_name(stores: &Stores) -> Result<()> {
     let scene = Scene::new(stores).await?;

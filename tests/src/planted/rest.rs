@@ -33,6 +33,21 @@ impl QueueStore for Planted {
         self.inner.queues.put(name, &settings, now, note).await
     }
 
+    async fn put_if(
+        &self,
+        name: &QueueName,
+        was: Option<&QueueSettings>,
+        settings: &QueueSettings,
+        now: Timestamp,
+        note: Option<AuditNote>,
+    ) -> StoreResult<Option<Queue>> {
+        let mut settings = settings.clone();
+        if self.is(Bug::RateNotSpent) {
+            settings.rate = None;
+        }
+        self.inner.queues.put_if(name, was, &settings, now, note).await
+    }
+
     async fn depths(&self) -> StoreResult<Vec<QueueDepth>> {
         let mut depths = self.inner.queues.depths().await?;
         if self.is(Bug::CounterDrift) {

@@ -104,6 +104,18 @@ impl QueueStore for Link {
         self.pass("put_queue", put, nothing).await
     }
 
+    async fn put_if(
+        &self,
+        name: &QueueName,
+        was: Option<&QueueSettings>,
+        settings: &QueueSettings,
+        now: Timestamp,
+        note: Option<AuditNote>,
+    ) -> StoreResult<Option<Queue>> {
+        let put = self.sim.stores.queues.put_if(name, was, settings, now, note);
+        self.pass("put_queue", put, nothing).await
+    }
+
     async fn depths(&self) -> StoreResult<Vec<QueueDepth>> {
         self.pass("depths", self.sim.stores.queues.depths(), count).await
     }

@@ -1,6 +1,8 @@
 //! Looking at jobs, their attempts and their histories.
 
-use taskflow_domain::{Attempt, Job, JobEvent, JobId, TenantId};
+use std::collections::HashMap;
+
+use taskflow_domain::{Attempt, AttemptError, Job, JobEvent, JobId, TenantId};
 
 use super::{Jobs, JobsError};
 use crate::caller::Caller;
@@ -60,6 +62,20 @@ impl Jobs {
         let tenant = self.tenant(caller).await?;
         let job = self.world.stores.reader.get(tenant, id, self.world.clock.now()).await?;
         job.ok_or(JobsError::NotFound)
+    }
+
+    /// Why the last attempts of these jobs failed, of those of which one did.
+    pub async fn last_errors(
+        &self,
+        caller: &Caller,
+        jobs: &[JobId],
+    ) -> Result<HashMap<JobId, AttemptError>, JobsError> {
+        if jobs.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let tenant = self.tenant(caller).await?;
+        let jobs = self.world.stores.reader.get_many(tenant, jobs, self.world.clock.now()).await?;
+        Ok(jobs.into_iter().filter_map(|job| Some((job.spec.id, job.last_error?))).collect())
     }
 
     /// Jobs, newest first. They are read in steps, so that no more of them are held

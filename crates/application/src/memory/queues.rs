@@ -74,6 +74,25 @@ impl QueueStore for MemoryStore {
         Ok(Queue { name: name.clone(), settings: settings.clone() })
     }
 
+    async fn put_if(
+        &self,
+        name: &QueueName,
+        was: Option<&QueueSettings>,
+        settings: &QueueSettings,
+        _now: Timestamp,
+        note: Option<AuditNote>,
+    ) -> StoreResult<Option<Queue>> {
+        let mut state = self.state();
+        if state.queues.get(name).map(|row| &row.settings) != was {
+            return Ok(None);
+        }
+        state.resettle(|state| {
+            state.queues.entry(name.clone()).or_default().settings = settings.clone();
+        });
+        state.tell_audit(note.as_slice());
+        Ok(Some(Queue { name: name.clone(), settings: settings.clone() }))
+    }
+
     async fn depths(&self) -> StoreResult<Vec<QueueDepth>> {
         let state = self.state();
         Ok(state.queues.keys().map(|name| state.depth(name)).collect())

@@ -44,6 +44,17 @@ pub trait QueueStore: Send + Sync {
         note: Option<AuditNote>,
     ) -> StoreResult<Queue>;
 
+    /// The same, if the queue stands as `was` says; `None` says that it does not
+    /// exist. Answers `None`, and changes nothing, where it does not stand so.
+    async fn put_if(
+        &self,
+        name: &QueueName,
+        was: Option<&QueueSettings>,
+        settings: &QueueSettings,
+        now: Timestamp,
+        note: Option<AuditNote>,
+    ) -> StoreResult<Option<Queue>>;
+
     /// How full the queues are, by name.
     async fn depths(&self) -> StoreResult<Vec<QueueDepth>>;
 

@@ -179,8 +179,8 @@ fn facts(standing: &Standing) -> Facts {
     }
 }
 
-/// A job handed to a worker.
-pub(in super::super) fn claimed(claimed: &ClaimedJob) -> wire::ClaimedJob {
+/// A job handed to a worker, with why its attempt before failed.
+pub(in super::super) fn claimed(claimed: &ClaimedJob, last_error: Option<&AttemptError>) -> wire::ClaimedJob {
     let lease = &claimed.lease;
     wire::ClaimedJob {
         job: wire::Job {
@@ -188,6 +188,7 @@ pub(in super::super) fn claimed(claimed: &ClaimedJob) -> wire::ClaimedJob {
             worker_id: Some(lease.worker.as_str().to_owned()),
             started_at: Some(Time(lease.started_at)),
             updated_at: Time(lease.started_at),
+            last_error: last_error.map(attempt_error),
             ..asked(&claimed.spec, &claimed.slug, JobState::Running)
         },
         lease: wire::LeaseTerms {

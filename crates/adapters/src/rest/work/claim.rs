@@ -6,13 +6,14 @@
 //! no attempt, instead of lying still until their leases expire. A long poll is
 //! a chain of short claims, so that such a task does not live long.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::State;
 use taskflow_application::Caller;
 use taskflow_application::ports::Claim;
 use taskflow_application::work::{Ended, Guest, RemoteClaim, Work};
-use taskflow_domain::{Kind, QueueName, Verdict, WorkerName};
+use taskflow_domain::{AttemptError, JobId, Kind, QueueName, Verdict, WorkerName};
 use taskflow_protocol as wire;
 use tokio::sync::oneshot;
 use tokio::time::{Duration, Instant};
@@ -28,6 +29,10 @@ use super::super::json::{Object, Value, decode};
 use super::super::problem::Problem;
 use super::super::query::NoQuery;
 use super::waiting::Seat;
+
+/// What a claim found, and why the attempts before failed.
+#[derive(Default)]
+struct Found(Claim, HashMap<JobId, AttemptError>);
 
 /// A claim names at most this many queues, and this many kinds.
 const MAX_NAMES: usize = 100;
@@ -102,11 +107,12 @@ pub(super) async fn claim_jobs(
         let Some(guest) = guest else { return Ok(Answer(wire::ClaimAnswer { items: Vec::new() })) };
         let claim = tokio::select! {
             claim = one_link(state.clone(), caller.clone(), guest, link, seat.clone()) => claim?,
-            () = state.stop.cancelled() => Claim::default(),
+            () = state.stop.cancelled() => Found::default(),
         };
         let over = Instant::now() >= give_up || state.stop.is_cancelled();
-        if !claim.jobs.is_empty() || over {
-            let items = claim.jobs.iter().map(claimed).collect();
+        if !claim.0.jobs.is_empty() || over {
+            let Found(claim, errors) = claim;
+            let items = claim.jobs.iter().map(|job| claimed(job, errors.get(&job.spec.id))).collect();
             return Ok(Answer(wire::ClaimAnswer { items }));
         }
     }
@@ -121,8 +127,8 @@ async fn one_link(
     guest: Guest,
     wish: RemoteClaim,
     seat: Option<Arc<Seat>>,
-) -> Result<Claim, Problem> {
-    let (answer, answered) = oneshot::channel::<Result<Claim, Problem>>();
+) -> Result<Found, Problem> {
+    let (answer, answered) = oneshot::channel::<Result<Found, Problem>>();
     let task = async move {
         let claim = state.work.claim_for(guest, &wish).await;
         drop(seat);
@@ -134,7 +140,8 @@ async fn one_link(
             hand_back(&state.work, claim).await;
             return drop(answer.send(Err(denied.into())));
         }
-        if let Err(Ok(unheard)) = answer.send(Ok(claim)) {
+        let errors = last_errors(&state, &caller, &claim).await;
+        if let Err(Ok(Found(unheard, _))) = answer.send(Ok(Found(claim, errors))) {
             hand_back(&state.work, unheard).await;
         }
     };
@@ -143,6 +150,17 @@ async fn one_link(
         Ok(claim) => claim,
         Err(error) => Err(Problem::internal(&error)),
     }
+}
+
+/// Why the attempts before failed, of jobs that are tried again. A claim stands
+/// whether or not that can be told.
+async fn last_errors(state: &ApiState, caller: &Caller, claim: &Claim) -> HashMap<JobId, AttemptError> {
+    let again = claim.jobs.iter().filter(|job| job.lease.counters.attempt > 1);
+    let again: Vec<_> = again.map(|job| job.spec.id).collect();
+    let found = state.jobs.last_errors(caller, &again).await;
+    found
+        .inspect_err(|error| tracing::warn!(error.message = %error, "what failed before could not be read"))
+        .unwrap_or_default()
 }
 
 async fn hand_back(work: &Work, claim: Claim) {

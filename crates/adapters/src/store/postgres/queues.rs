@@ -33,6 +33,14 @@ update queue q set max_running = $2, max_running_per_tenant = $3, rate_limit = $
 where q.name = $1
 returning q.id";
 
+/// Whether a queue has exactly these settings.
+const SAME: &str = "
+select 1 from queue where name = $1 and max_running is not distinct from $2 and max_running_per_tenant is not distinct from $3 and rate_limit is not distinct from $4
+    and rate_period_ms is not distinct from $5 and paused is not distinct from $6 and pause_reason is not distinct from $7
+    and pause_actor is not distinct from $8 and paused_at is not distinct from $9 and paused_until is not distinct from $10
+    and drained_at is not distinct from $11 and drain_actor is not distinct from $12 and drain_reason is not distinct from $13";
+const THERE: &str = "select 1 from queue where name = $1";
+
 /// A slot for each tenant that has a lane in the queue, with its jobs that run now.
 const SLOTS: &str = "
 insert into limit_slot (tenant_id, queue_id, max_running, running)
@@ -84,16 +92,46 @@ pub(super) struct PgQueues(pub(super) Arc<Inner>);
 
 struct Put {
     name: QueueName,
+    /// What it must be like, if that was said: perhaps not there.
+    was: Option<Option<QueueSettings>>,
     settings: QueueSettings,
     now: Timestamp,
     note: Option<AuditNote>,
 }
 
+impl Put {
+    /// Whether the queue stands as it must. Nobody changes settings meanwhile.
+    async fn stands(&self, connection: &mut PgConnection) -> Result<bool, Fault> {
+        let Some(was) = &self.was else { return Ok(true) };
+        let there = sqlx::query(THERE).bind(self.name.as_str());
+        let Some(was) = was else { return Ok(there.fetch_optional(connection).await?.is_none()) };
+        let (pause, drain) = (was.pause.as_ref(), was.drain.as_ref());
+        let same = sqlx::query(SAME)
+            .bind(self.name.as_str())
+            .bind(was.max_running.map(int))
+            .bind(was.max_running_per_tenant.map(int))
+            .bind(was.rate.map(|rate| int(rate.limit)))
+            .bind(was.rate.map(|rate| int(rate.period_ms)))
+            .bind(pause.is_some())
+            .bind(pause.and_then(|pause| pause.reason.as_deref()))
+            .bind(pause.map(|pause| pause.actor.as_str()))
+            .bind(pause.map(|pause| pause.since.micros()))
+            .bind(pause.and_then(|pause| pause.until).map(Timestamp::micros))
+            .bind(drain.map(|drain| drain.since.micros()))
+            .bind(drain.map(|drain| drain.actor.as_str()))
+            .bind(drain.and_then(|drain| drain.reason.as_deref()));
+        Ok(same.fetch_optional(connection).await?.is_some())
+    }
+}
+
 impl Unit for Put {
-    type Output = i32;
+    type Output = Option<i32>;
     const BEGIN: &'static str = BEGIN_CHANGING_SETTINGS;
 
-    async fn run(&self, connection: &mut PgConnection) -> Result<End<i32>, Fault> {
+    async fn run(&self, connection: &mut PgConnection) -> Result<End<Option<i32>>, Fault> {
+        if !self.stands(connection).await? {
+            return Ok(End::Undo(None));
+        }
         let QueueSettings { max_running, max_running_per_tenant, rate, pause, drain } = &self.settings;
         sqlx::raw_sql(STOP_COMMITS).execute(&mut *connection).await?;
         sqlx::raw_sql("set local enable_hashjoin = on").execute(&mut *connection).await?;
@@ -128,7 +166,16 @@ impl Unit for Put {
         let limited = max_running_per_tenant.is_some();
         sqlx::query(LANES).bind(id).bind(limited).execute(&mut *connection).await?;
         audit::append(connection, self.note.as_slice()).await?;
-        Ok(End::Commit(id))
+        Ok(End::Commit(Some(id)))
+    }
+}
+
+impl PgQueues {
+    async fn write(&self, put: Put) -> StoreResult<Option<Queue>> {
+        let queue = Queue { name: put.name.clone(), settings: put.settings.clone() };
+        let Some(id) = transact_detached(&self.0.pool, put).await? else { return Ok(None) };
+        self.0.catalog.queues.remember(id, queue.name.clone());
+        Ok(Some(queue))
     }
 }
 
@@ -155,10 +202,20 @@ impl QueueStore for PgQueues {
         now: Timestamp,
         note: Option<AuditNote>,
     ) -> StoreResult<Queue> {
-        let put = Put { name: name.clone(), settings: settings.clone(), now, note };
-        let id = transact_detached(&self.0.pool, put).await?;
-        self.0.catalog.queues.remember(id, name.clone());
-        self.get(name).await?.ok_or_else(|| rejected("a queue's row vanished"))
+        let put = Put { name: name.clone(), was: None, settings: settings.clone(), now, note };
+        self.write(put).await?.ok_or_else(|| rejected("a queue's row vanished"))
+    }
+
+    async fn put_if(
+        &self,
+        name: &QueueName,
+        was: Option<&QueueSettings>,
+        settings: &QueueSettings,
+        now: Timestamp,
+        note: Option<AuditNote>,
+    ) -> StoreResult<Option<Queue>> {
+        let was = Some(was.cloned());
+        self.write(Put { name: name.clone(), was, settings: settings.clone(), now, note }).await
     }
 
     async fn depths(&self) -> StoreResult<Vec<QueueDepth>> {
