@@ -173,7 +173,7 @@ fn every_planted_bug_is_caught() {
         match caught.into_inner().unwrap().first_key_value() {
             Some((seed, rules)) => {
                 let rules: Vec<_> = rules.iter().copied().collect();
-                println!("report: planted {bug:?} | seen by seed {seed} | {}", rules.join(", "));
+                println!("report: planted {bug:?} | simulation, seed {seed} | {}", rules.join(", "));
             }
             None => escaped.push(bug),
         }

@@ -30,7 +30,9 @@ async fn many_leases_end_at_once(store: Store) -> Result<()> {
     let mut submitted = 0;
     while submitted < jobs {
         let count = BATCH.min(jobs - submitted);
-        trial.submit_many(&api, &json!({"kind": "herd"}), count).await?;
+        // Their own timeout must not end them before their leases do.
+        let job = json!({"kind": "herd", "timeout_ms": 3_600_000});
+        trial.submit_many(&api, &job, count).await?;
         submitted += count;
     }
     let taken = take_all(&api, jobs).await?;
