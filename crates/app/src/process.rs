@@ -137,7 +137,8 @@ impl Process {
         let address = listener.local_addr().map(|address| address.to_string()).unwrap_or_default();
         tracing::info!(http.listen = address, "listening");
         let drain = self.config.shutdown.min(LONGEST_REQUESTS);
-        let limits = ServerLimits { drain, ..ServerLimits::default() };
+        let per_address = self.config.http.per_address;
+        let limits = ServerLimits { drain, per_address, ..ServerLimits::default() };
         let state = match self.engine.api(&self.config, &self.automation, &self.figures, &self.stop) {
             Ok(state) => state,
             Err(error) => {

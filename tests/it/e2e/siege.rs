@@ -61,3 +61,31 @@ async fn a_new_good_key_is_heard_among_false_ones(store: Store) -> Result<()> {
     assert_eq!(key.status(Method::GET, "/v1/jobs", None).await?, 200, "it was never seen before");
     Ok(())
 }
+
+/// One address holds as many connections as was set, and gets others when it lets go.
+#[tokio::test]
+async fn an_address_holds_so_many_connections() -> Result<()> {
+    let store = Store::sqlite()?;
+    let process = store.launch("up").env("TASKFLOW_MAX_CONNECTIONS_PER_ADDRESS", "3").start().await?;
+    let address = process.url.trim_start_matches("http://");
+    let ask = async || {
+        let mut stream = TcpStream::connect(address).await?;
+        let head = format!("GET /health/live HTTP/1.1\r\nhost: {address}\r\n\r\n");
+        let mut answer = [0; 12];
+        let asked = stream.write_all(head.as_bytes()).await.is_ok();
+        let answered = asked && stream.read_exact(&mut answer).await.is_ok() && answer == *b"HTTP/1.1 200";
+        anyhow::Ok(answered.then_some(stream))
+    };
+    let mut held = Vec::new();
+    let mut closed = 0;
+    for _ in 0..8 {
+        match ask().await? {
+            Some(stream) => held.push(stream),
+            None => closed += 1,
+        }
+    }
+    assert!(!held.is_empty() && held.len() <= 3 && held.len() + closed == 8, "{} held", held.len());
+    drop(held);
+    taskflow_tests::process::eventually("there is room again", async || ask().await).await?;
+    Ok(())
+}

@@ -82,7 +82,12 @@ impl Reader<'_> {
     fn http(&mut self) -> Option<Http> {
         let listen = self.one(&setting::LISTEN, parse::address);
         let worker_listen = self.one(&setting::WORKER_LISTEN, parse::address_or_off);
-        Some(Http { listen: listen?, worker_listen: worker_listen? })
+        let per_address = self.one(&setting::PER_ADDRESS, parse::number(1..=10_000));
+        Some(Http {
+            listen: listen?,
+            worker_listen: worker_listen?,
+            per_address: usize::try_from(per_address?).ok()?,
+        })
     }
 
     fn worker(&mut self) -> Option<Worker> {

@@ -52,6 +52,8 @@ pub(crate) struct Http {
     pub(crate) listen: SocketAddr,
     /// Where `taskflow worker` answers for its health, if at all.
     pub(crate) worker_listen: Option<SocketAddr>,
+    /// Connections that one address may hold.
+    pub(crate) per_address: usize,
 }
 
 /// A text that is not to be seen.

@@ -42,6 +42,8 @@ settings! {
         "ADDRESS:PORT, as 127.0.0.1:8080 or [::1]:8080", "Where the API listens";
     WORKER_LISTEN: "TASKFLOW_WORKER_LISTEN", "http.worker_listen", "worker-listen", "127.0.0.1:8081",
         "ADDRESS:PORT, or off", "Where `taskflow worker` answers for its health and metrics";
+    PER_ADDRESS: "TASKFLOW_MAX_CONNECTIONS_PER_ADDRESS", "http.max_per_address", "max-connections-per-address", "2000",
+        "a number from 1 to 10000", "Connections that one address may hold; behind a proxy, all callers have its address";
     GRPC_LISTEN: "TASKFLOW_GRPC_LISTEN", "grpc.listen", "grpc-listen", "127.0.0.1:50051",
         "ADDRESS:PORT, as 127.0.0.1:50051", "Reserved for the gRPC listener";
     AUTH: "TASKFLOW_AUTH", "auth.mode", "auth", "off",
