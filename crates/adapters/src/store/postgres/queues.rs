@@ -90,10 +90,16 @@ group by 1";
 /// The port over PostgreSQL.
 pub(super) struct PgQueues(pub(super) Arc<Inner>);
 
+/// What a queue must be like to be written.
+enum Was {
+    Anything,
+    Absent,
+    Like(QueueSettings),
+}
+
 struct Put {
     name: QueueName,
-    /// What it must be like, if that was said: perhaps not there.
-    was: Option<Option<QueueSettings>>,
+    was: Was,
     settings: QueueSettings,
     now: Timestamp,
     note: Option<AuditNote>,
@@ -102,9 +108,12 @@ struct Put {
 impl Put {
     /// Whether the queue stands as it must. Nobody changes settings meanwhile.
     async fn stands(&self, connection: &mut PgConnection) -> Result<bool, Fault> {
-        let Some(was) = &self.was else { return Ok(true) };
         let there = sqlx::query(THERE).bind(self.name.as_str());
-        let Some(was) = was else { return Ok(there.fetch_optional(connection).await?.is_none()) };
+        let was = match &self.was {
+            Was::Anything => return Ok(true),
+            Was::Absent => return Ok(there.fetch_optional(connection).await?.is_none()),
+            Was::Like(was) => was,
+        };
         let (pause, drain) = (was.pause.as_ref(), was.drain.as_ref());
         let same = sqlx::query(SAME)
             .bind(self.name.as_str())
@@ -202,7 +211,7 @@ impl QueueStore for PgQueues {
         now: Timestamp,
         note: Option<AuditNote>,
     ) -> StoreResult<Queue> {
-        let put = Put { name: name.clone(), was: None, settings: settings.clone(), now, note };
+        let put = Put { name: name.clone(), was: Was::Anything, settings: settings.clone(), now, note };
         self.write(put).await?.ok_or_else(|| rejected("a queue's row vanished"))
     }
 
@@ -214,7 +223,7 @@ impl QueueStore for PgQueues {
         now: Timestamp,
         note: Option<AuditNote>,
     ) -> StoreResult<Option<Queue>> {
-        let was = Some(was.cloned());
+        let was = was.cloned().map_or(Was::Absent, Was::Like);
         self.write(Put { name: name.clone(), was, settings: settings.clone(), now, note }).await
     }
 
