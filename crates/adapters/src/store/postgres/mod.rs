@@ -43,8 +43,8 @@ mod workers;
 use std::sync::Arc;
 
 use sea_orm::{DatabaseConnection, SqlxPostgresConnector};
-use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection as _, PgConnection, PgPool};
 use taskflow_application::ports::{StoreError, StoreResult, Stores};
 use taskflow_domain::Timestamp;
 use taskflow_migrations::Migrator;
@@ -197,17 +197,21 @@ impl PostgresStore {
         Ok(())
     }
 
-    /// Drops the schema that this store was given, with everything in it. A store
-    /// that was given none has nothing of its own to drop.
+    /// Closes all connections and drops the schema that this store was given, with
+    /// everything in it. A store that was given none has nothing of its own to drop.
     pub async fn drop_schema(&self) -> StoreResult<()> {
+        // What nobody waits for any more may still be written: it comes to its end
+        // first, since it and the drop would wait for each other's tables.
+        self.close().await;
         let Some(schema) = &self.schema else { return Ok(()) };
         // The name was checked when the options were made.
         let statement = format!("drop schema \"{schema}\" cascade");
-        sqlx::raw_sql(sqlx::AssertSqlSafe(statement))
-            .execute(&self.inner.pool)
-            .await
-            .map_err(|fault| from_sqlx(&fault))?;
-        Ok(())
+        let dropped = || async {
+            let mut apart = PgConnection::connect_with(&self.connect).await?;
+            sqlx::raw_sql(sqlx::AssertSqlSafe(statement.clone())).execute(&mut apart).await?;
+            apart.close().await
+        };
+        unit::repeat(dropped).await
     }
 
     /// How busy the connections are.
