@@ -2,7 +2,9 @@
 //! test reads a clock, so every run of it is the same run.
 
 use anyhow::{Context as _, Result};
-use taskflow_application::ports::{ClaimRequest, Committed, Inserted, NewJob, Route, Stores, Worker};
+use taskflow_application::ports::{
+    ClaimRequest, Committed, Inserted, NewJob, QueuePut, Route, Stores, Worker,
+};
 use taskflow_domain::queue::QueueSettings;
 use taskflow_domain::target::{Builtin, Target};
 use taskflow_domain::tenant::{Tenant, TenantSettings};
@@ -232,7 +234,7 @@ impl<'a> Scene<'a> {
 
     /// A queue with these settings.
     pub async fn queue_with(&self, name: &str, settings: &QueueSettings) -> Result<()> {
-        self.stores.queues.put(&queue(name)?, settings, START, None).await?;
+        self.stores.queues.put(QueuePut::new(queue(name)?, settings.clone(), START)).await?;
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use taskflow_domain::{JobState, QueueName, Timestamp};
 use crate::World;
 use crate::audit::Audit;
 use crate::caller::Caller;
-use crate::ports::{AuditNote, QueueDepth, StoreError, StoreResult, Topic};
+use crate::ports::{AuditNote, QueueDepth, QueuePut, QueueWas, StoreError, StoreResult, Topic};
 
 /// Jobs deleted in one transaction of a purge.
 const PURGE_STEP: u32 = 1_000;
@@ -145,9 +145,14 @@ impl Queues {
             let now = self.world.clock.now();
             let told = (before.as_ref().map(told), Some(told(&after)));
             let note = AuditNote::of(caller, now, None, action, format!("queue:{name}"), told);
-            let queues = &self.world.stores.queues;
-            if let Some(queue) = queues.put_if(name, before.as_ref(), &after, now, Some(note)).await? {
-                self.world.drains.note(name, after.drain.is_some());
+            let drains = after.drain.is_some();
+            let put = QueuePut {
+                was: before.map_or(QueueWas::Absent, QueueWas::Like),
+                note: Some(note),
+                ..QueuePut::new(name.clone(), after, now)
+            };
+            if let Some(queue) = self.world.stores.queues.put(put).await? {
+                self.world.drains.note(name, drains);
                 self.world.wakeups.nudge(Topic::Work);
                 return Ok(Some(queue));
             }

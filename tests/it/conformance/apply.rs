@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
-use taskflow_application::ports::{HeldLease, JobFilter, Page, QueueDepth, Stores};
+use taskflow_application::ports::{HeldLease, JobFilter, Page, QueueDepth, QueuePut, Stores};
 use taskflow_domain::{JobState, Lease};
 
 use super::resolve::{Command, World};
@@ -45,7 +45,7 @@ pub(super) async fn perform(stores: &Stores, command: &Command) -> Result<(Strin
             format!("{:?}", stores.tenants.put(slug, settings, *now, None).await?)
         }
         Command::Queue(name, settings, now) => {
-            format!("{:?}", stores.queues.put(name, settings, *now, None).await?)
+            format!("{:?}", stores.queues.put(QueuePut::new(name.clone(), settings.clone(), *now)).await?)
         }
         Command::Sweep(now) => format!("{:?}", jobs.sweep(*now).await?),
         Command::Nothing => String::new(),

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result};
-use taskflow_application::ports::{ClaimRequest, JobFilter, NewJob, Page, Route, Stores, Worker};
+use taskflow_application::ports::{ClaimRequest, JobFilter, NewJob, Page, QueuePut, Route, Stores, Worker};
 use taskflow_domain::queue::{Pause, QueueSettings, Rate};
 use taskflow_domain::tenant::{Tenant, TenantSettings};
 use taskflow_domain::{
@@ -61,7 +61,7 @@ impl World {
                 subject
                     .stores
                     .queues
-                    .put(&queue_name(index)?, &QueueSettings::default(), START, None)
+                    .put(QueuePut::new(queue_name(index)?, QueueSettings::default(), START))
                     .await?;
             }
             for index in 0..WORKERS {

@@ -10,7 +10,7 @@ use taskflow_adapters::webhook::Verifier;
 use taskflow_application::automation::{Automation, Tools};
 use taskflow_application::jobs::{JobWish, Jobs};
 use taskflow_application::memory::{LocalWakeups, ManualClock, SeededIds, SeededJitter};
-use taskflow_application::ports::{Discrepancies, JobFilter, Page, Worker};
+use taskflow_application::ports::{Discrepancies, JobFilter, Page, QueuePut, Worker};
 use taskflow_application::work::{Ended, Work};
 use taskflow_application::{Caller, World};
 use taskflow_checker::history::{Known, LeaseRow, Op};
@@ -143,7 +143,7 @@ impl Stage {
             database,
         };
         let capped = QueueSettings { max_running: Some(1), ..QueueSettings::default() };
-        stage.direct.stores.queues.put(&queue("capped")?, &capped, START, None).await?;
+        stage.direct.stores.queues.put(QueuePut::new(queue("capped")?, capped, START)).await?;
         for index in 0..sessions {
             stage.add_session(index).await?;
         }

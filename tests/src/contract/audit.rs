@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, bail};
 use taskflow_application::audit::{MOST, Seal, link};
-use taskflow_application::ports::{AuditFilter, AuditHead, AuditNote, Committed, RulePut, Stores};
+use taskflow_application::ports::{AuditFilter, AuditHead, AuditNote, Committed, QueuePut, RulePut, Stores};
 use taskflow_domain::queue::QueueSettings;
 use taskflow_domain::tenant::TenantSettings;
 use taskflow_domain::{Actor, Json, TenantSlug, change};
@@ -114,7 +114,10 @@ async fn told(stores: &Stores) -> Result<Vec<String>> {
 pub async fn a_change_and_its_note_are_one(stores: &Stores) -> Result<()> {
     let scene = Scene::new(stores).await?;
     let note = |number| Some(note(number, None));
-    stores.queues.put(&queue("mail")?, &QueueSettings::default(), at(1), note(1)).await?;
+    stores
+        .queues
+        .put(QueuePut { note: note(1), ..QueuePut::new(queue("mail")?, QueueSettings::default(), at(1)) })
+        .await?;
     stores.tenants.put(&slug("acme")?, &TenantSettings::default(), at(1), note(2)).await?;
     stores.keys.create(&key(7, None), None, note(3)).await?;
     assert!(stores.keys.create(&key(7, None), None, note(4)).await.is_err());

@@ -2,7 +2,7 @@
 //! the next claim takes, and what is called gated is not.
 
 use anyhow::{Context as _, Result};
-use taskflow_application::ports::{ClaimRequest, Route, Stores};
+use taskflow_application::ports::{ClaimRequest, QueuePut, Route, Stores};
 use taskflow_domain::explain::{Explanation, Gate, GateReport, explain, explain_queue};
 use taskflow_domain::queue::{Drain, Pause, QueueSettings, Rate};
 use taskflow_domain::tenant::{Tenant, TenantSettings};
@@ -118,7 +118,7 @@ pub async fn a_queue_may_hold_its_jobs_back(stores: &Stores) -> Result<()> {
     scene
         .stores
         .queues
-        .put(&queue("q")?, &QueueSettings { rate, ..QueueSettings::default() }, at(10), None)
+        .put(QueuePut::new(queue("q")?, QueueSettings { rate, ..QueueSettings::default() }, at(10)))
         .await?;
     gated(&scene, ids[1], at(10), &[]).await?;
     let slow = gated(&scene, ids[2], at(510), &[Gate::RateLimit]).await?;
@@ -283,7 +283,7 @@ async fn shake(scene: &Scene<'_>, tenants: &[Tenant], dice: &mut Dice, now: Time
         pause: (dice.throw(6) == 0).then_some(pause),
         drain: None,
     };
-    scene.stores.queues.put(&queue("q")?, &queue_settings, now, None).await?;
+    scene.stores.queues.put(QueuePut::new(queue("q")?, queue_settings, now)).await?;
     for tenant in tenants {
         let settings = TenantSettings {
             max_running: dice.maybe(3, 4),

@@ -1,7 +1,7 @@
 //! Queues: their settings, and how full they are.
 
 use anyhow::{Context as _, Result};
-use taskflow_application::ports::{QueueDepth, Stores};
+use taskflow_application::ports::{QueueDepth, QueuePut, QueueWas, Stores};
 use taskflow_domain::queue::{Drain, Pause, QueueSettings, Rate};
 use taskflow_domain::{Actor, JobState, Timestamp, Verdict, change};
 
@@ -34,7 +34,8 @@ pub async fn settings_come_back(stores: &Stores) -> Result<()> {
         QueueSettings::default(),
     ];
     for settings in steps {
-        let put = stores.queues.put(&name, &settings, at(10), None).await?;
+        let put = stores.queues.put(QueuePut::new(name.clone(), settings.clone(), at(10))).await?;
+        let put = put.context("it may be anything")?;
         assert_eq!((&put.name, &put.settings), (&name, &settings));
         assert_eq!(stores.queues.get(&name).await?, Some(put.clone()));
         assert!(stores.queues.list().await?.contains(&put));
@@ -47,7 +48,9 @@ pub async fn settings_that_moved_on_are_not_changed(stores: &Stores) -> Result<(
     let name = queue("q")?;
     let (some, none) = (all_set(), QueueSettings::default());
     let put = async |was: Option<&QueueSettings>, to: &QueueSettings| {
-        anyhow::Ok(stores.queues.put_if(&name, was, to, at(10), None).await?.map(|queue| queue.settings))
+        let was = was.cloned().map_or(QueueWas::Absent, QueueWas::Like);
+        let put = QueuePut { was, ..QueuePut::new(name.clone(), to.clone(), at(10)) };
+        anyhow::Ok(stores.queues.put(put).await?.map(|queue| queue.settings))
     };
     assert_eq!(put(Some(&none), &some).await?, None, "there is no queue yet");
     assert_eq!(put(None, &some).await?.as_ref(), Some(&some));
@@ -74,7 +77,8 @@ pub async fn settings_that_moved_on_are_not_changed(stores: &Stores) -> Result<(
                 let was = queues.get(&name).await?.context("the queue")?.settings;
                 let more =
                     QueueSettings { max_running: Some(was.max_running.unwrap_or(0) + 1), ..was.clone() };
-                if queues.put_if(&name, Some(&was), &more, at(10), None).await?.is_some() {
+                let put = QueuePut { was: QueueWas::Like(was), ..QueuePut::new(name.clone(), more, at(10)) };
+                if queues.put(put).await?.is_some() {
                     return anyhow::Ok(());
                 }
             }
@@ -211,9 +215,9 @@ pub async fn a_purge_deletes_one_state_of_a_queue(stores: &Stores) -> Result<()>
 pub async fn draining_queues_are_listed(stores: &Stores) -> Result<()> {
     assert_eq!(stores.queues.draining().await?, []);
     for name in ["b", "a", "c"] {
-        stores.queues.put(&queue(name)?, &all_set(), at(0), None).await?;
+        stores.queues.put(QueuePut::new(queue(name)?, all_set(), at(0))).await?;
     }
-    stores.queues.put(&queue("c")?, &QueueSettings::default(), at(1), None).await?;
+    stores.queues.put(QueuePut::new(queue("c")?, QueueSettings::default(), at(1))).await?;
     assert_eq!(stores.queues.draining().await?, [queue("a")?, queue("b")?]);
     Ok(())
 }

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use taskflow_application::ports::{
     AuditNote, Claim, ClaimRequest, Committed, Discrepancies, Extended, Inserted, JobStore, NewJob, Promoted,
-    Proof, Route, StoreError, StoreResult,
+    Proof, QueuePut, Route, StoreError, StoreResult,
 };
 use taskflow_domain::{
     Decision, Guard, JobChange, JobId, JobState, Lease, LeaseToken, Outcome, Progress, Standing, TenantId,
@@ -55,11 +55,11 @@ impl Planted {
             let running = depth.map_or(0, |depth| depth.by_state[3]) as u32;
             let mut raised = queue.settings.clone();
             raised.max_running = raised.max_running.map(|max| max + running);
-            self.inner.queues.put(&queue.name, &raised, request.now, None).await?;
+            self.inner.queues.put(QueuePut::new(queue.name.clone(), raised, request.now)).await?;
         }
         let claim = self.inner.jobs.claim(request).await?;
-        for queue in &queues {
-            self.inner.queues.put(&queue.name, &queue.settings, request.now, None).await?;
+        for queue in queues {
+            self.inner.queues.put(QueuePut::new(queue.name, queue.settings, request.now)).await?;
         }
         Ok(claim)
     }

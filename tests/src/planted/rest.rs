@@ -2,9 +2,9 @@
 
 use async_trait::async_trait;
 use taskflow_application::ports::{
-    AuditNote, HeldLease, QueueDepth, QueueStore, StoreResult, Worker, WorkerStore,
+    HeldLease, QueueDepth, QueuePut, QueueStore, StoreResult, Worker, WorkerStore,
 };
-use taskflow_domain::queue::{Queue, QueueSettings};
+use taskflow_domain::queue::Queue;
 use taskflow_domain::{JobState, QueueName, TenantId, Timestamp, WorkerName};
 
 use super::{Bug, Planted};
@@ -19,33 +19,11 @@ impl QueueStore for Planted {
         self.inner.queues.list().await
     }
 
-    async fn put(
-        &self,
-        name: &QueueName,
-        settings: &QueueSettings,
-        now: Timestamp,
-        note: Option<AuditNote>,
-    ) -> StoreResult<Queue> {
-        let mut settings = settings.clone();
+    async fn put(&self, mut put: QueuePut) -> StoreResult<Option<Queue>> {
         if self.is(Bug::RateNotSpent) {
-            settings.rate = None;
+            put.settings.rate = None;
         }
-        self.inner.queues.put(name, &settings, now, note).await
-    }
-
-    async fn put_if(
-        &self,
-        name: &QueueName,
-        was: Option<&QueueSettings>,
-        settings: &QueueSettings,
-        now: Timestamp,
-        note: Option<AuditNote>,
-    ) -> StoreResult<Option<Queue>> {
-        let mut settings = settings.clone();
-        if self.is(Bug::RateNotSpent) {
-            settings.rate = None;
-        }
-        self.inner.queues.put_if(name, was, &settings, now, note).await
+        self.inner.queues.put(put).await
     }
 
     async fn depths(&self) -> StoreResult<Vec<QueueDepth>> {

@@ -2,11 +2,11 @@
 
 use async_trait::async_trait;
 use taskflow_application::ports::{
-    AuditNote, HeldLease, JobFilter, JobReader, Page, QueueDepth, QueueStore, StoreResult, TenantStore,
-    Worker, WorkerStore,
+    AuditNote, HeldLease, JobFilter, JobReader, Page, QueueDepth, QueuePut, QueueStore, StoreResult,
+    TenantStore, Worker, WorkerStore,
 };
 use taskflow_checker::history::LeaseRow;
-use taskflow_domain::queue::{Queue, QueueSettings};
+use taskflow_domain::queue::Queue;
 use taskflow_domain::tenant::{Tenant, TenantSettings};
 use taskflow_domain::{
     Attempt, Job, JobEvent, JobId, JobState, QueueName, TenantId, TenantSlug, Timestamp, WorkerName,
@@ -93,27 +93,8 @@ impl QueueStore for Link {
         self.pass("queues", self.sim.stores.queues.list(), count).await
     }
 
-    async fn put(
-        &self,
-        name: &QueueName,
-        settings: &QueueSettings,
-        now: Timestamp,
-        note: Option<AuditNote>,
-    ) -> StoreResult<Queue> {
-        let put = self.sim.stores.queues.put(name, settings, now, note);
-        self.pass("put_queue", put, nothing).await
-    }
-
-    async fn put_if(
-        &self,
-        name: &QueueName,
-        was: Option<&QueueSettings>,
-        settings: &QueueSettings,
-        now: Timestamp,
-        note: Option<AuditNote>,
-    ) -> StoreResult<Option<Queue>> {
-        let put = self.sim.stores.queues.put_if(name, was, settings, now, note);
-        self.pass("put_queue", put, nothing).await
+    async fn put(&self, put: QueuePut) -> StoreResult<Option<Queue>> {
+        self.pass("put_queue", self.sim.stores.queues.put(put), nothing).await
     }
 
     async fn depths(&self) -> StoreResult<Vec<QueueDepth>> {

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use taskflow_domain::queue::{Queue, QueueSettings};
+use taskflow_domain::queue::Queue;
 use taskflow_domain::{JobId, JobState, QueueName, Standing, TenantId, Timestamp};
 
 use super::MemoryStore;
 use super::state::{JobRow, Place, State};
-use crate::ports::{AuditNote, QueueDepth, QueueStore, StoreResult};
+use crate::ports::{QueueDepth, QueuePut, QueueStore, StoreResult};
 
 impl State {
     fn depth(&self, name: &QueueName) -> QueueDepth {
@@ -58,39 +58,17 @@ impl QueueStore for MemoryStore {
         Ok(state.queues.keys().filter_map(|name| state.queue(name)).collect())
     }
 
-    async fn put(
-        &self,
-        name: &QueueName,
-        settings: &QueueSettings,
-        _now: Timestamp,
-        note: Option<AuditNote>,
-    ) -> StoreResult<Queue> {
+    async fn put(&self, put: QueuePut) -> StoreResult<Option<Queue>> {
         let mut state = self.state();
-        // The bucket stays: settings that are put again must not fill it.
-        state.resettle(|state| {
-            state.queues.entry(name.clone()).or_default().settings = settings.clone();
-        });
-        state.tell_audit(note.as_slice());
-        Ok(Queue { name: name.clone(), settings: settings.clone() })
-    }
-
-    async fn put_if(
-        &self,
-        name: &QueueName,
-        was: Option<&QueueSettings>,
-        settings: &QueueSettings,
-        _now: Timestamp,
-        note: Option<AuditNote>,
-    ) -> StoreResult<Option<Queue>> {
-        let mut state = self.state();
-        if state.queues.get(name).map(|row| &row.settings) != was {
+        if !put.was.is(state.queues.get(&put.name).map(|row| &row.settings)) {
             return Ok(None);
         }
+        // The bucket stays: settings that are put again must not fill it.
         state.resettle(|state| {
-            state.queues.entry(name.clone()).or_default().settings = settings.clone();
+            state.queues.entry(put.name.clone()).or_default().settings = put.settings.clone();
         });
-        state.tell_audit(note.as_slice());
-        Ok(Some(Queue { name: name.clone(), settings: settings.clone() }))
+        state.tell_audit(put.note.as_slice());
+        Ok(Some(Queue { name: put.name, settings: put.settings }))
     }
 
     async fn depths(&self) -> StoreResult<Vec<QueueDepth>> {

@@ -35,7 +35,7 @@ pub use jobs::{
 };
 pub use keys::{KeyPage, KeyStore, KnownKey};
 pub use proof::{Check, Proof};
-pub use queues::{QueueDepth, QueueStore};
+pub use queues::{QueueDepth, QueuePut, QueueStore, QueueWas};
 pub use reader::{JobFilter, JobReader, Page};
 pub use rules::{
     Claim as FireClaim, DUE_SPREAD, DueRules, FanOut, Fire, Fired, FiringCount, FiringPage, NewFiring,

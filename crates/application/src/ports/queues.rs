@@ -22,6 +22,50 @@ pub struct QueueDepth {
     pub lag_us: u64,
 }
 
+/// What a queue must be for settings to be put.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QueueWas {
+    /// Whatever it is.
+    Anything,
+    /// It does not exist.
+    Absent,
+    /// It has these settings.
+    Like(QueueSettings),
+}
+
+impl QueueWas {
+    /// Whether a queue with the settings `found` is what it must be.
+    pub fn is(&self, found: Option<&QueueSettings>) -> bool {
+        match self {
+            Self::Anything => true,
+            Self::Absent => found.is_none(),
+            Self::Like(was) => found == Some(was),
+        }
+    }
+}
+
+/// Settings that are put.
+#[derive(Clone, Debug)]
+pub struct QueuePut {
+    /// Of which queue.
+    pub name: QueueName,
+    /// What it must be until now.
+    pub was: QueueWas,
+    /// What it is to be.
+    pub settings: QueueSettings,
+    /// When.
+    pub now: Timestamp,
+    /// What the audit is told with it.
+    pub note: Option<AuditNote>,
+}
+
+impl QueuePut {
+    /// Puts `settings`, whatever the queue was until `now`.
+    pub const fn new(name: QueueName, settings: QueueSettings, now: Timestamp) -> Self {
+        Self { name, was: QueueWas::Anything, settings, now, note: None }
+    }
+}
+
 /// Queues.
 #[async_trait]
 pub trait QueueStore: Send + Sync {
@@ -36,24 +80,8 @@ pub trait QueueStore: Send + Sync {
     /// Lanes that a lifted pause or limit lets go begin at the least virtual time
     /// of those that competed meanwhile: what they missed is not made up.
     /// With a note of it goes the change: both are made or neither.
-    async fn put(
-        &self,
-        name: &QueueName,
-        settings: &QueueSettings,
-        now: Timestamp,
-        note: Option<AuditNote>,
-    ) -> StoreResult<Queue>;
-
-    /// The same, if the queue stands as `was` says; `None` says that it does not
-    /// exist. Answers `None`, and changes nothing, where it does not stand so.
-    async fn put_if(
-        &self,
-        name: &QueueName,
-        was: Option<&QueueSettings>,
-        settings: &QueueSettings,
-        now: Timestamp,
-        note: Option<AuditNote>,
-    ) -> StoreResult<Option<Queue>>;
+    /// Answers `None`, and changes nothing, where the queue is not what it must be.
+    async fn put(&self, put: QueuePut) -> StoreResult<Option<Queue>>;
 
     /// How full the queues are, by name.
     async fn depths(&self) -> StoreResult<Vec<QueueDepth>>;

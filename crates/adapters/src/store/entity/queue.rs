@@ -1,9 +1,12 @@
 //! `queue`: where jobs wait, its limits, and what counts against them.
 
 use sea_orm::entity::prelude::*;
+use sea_orm::{FromQueryResult as _, QueryResult};
 use taskflow_application::ports::StoreError;
 use taskflow_domain::queue::{Bucket, Drain, Pause, Queue, QueueSettings, Rate};
 use taskflow_domain::{QueueName, Timestamp};
+
+use crate::store::error::from_orm;
 
 /// A row.
 #[sea_orm::model]
@@ -87,6 +90,16 @@ impl Model {
             until: self.paused_until.map(Timestamp::from_micros),
         })
     }
+}
+
+/// The row of a queue, by its name, within a transaction of the driver's.
+pub(crate) const FIND: &str = "select * from queue where name = $1";
+
+/// The settings in what [`FIND`] found.
+pub(crate) fn settings(found: Option<impl Into<QueryResult>>) -> Result<Option<QueueSettings>, StoreError> {
+    let Some(row) = found else { return Ok(None) };
+    let row = Model::from_query_result(&row.into(), "").map_err(|fault| from_orm(&fault))?;
+    Ok(Some(Queue::try_from(row)?.settings))
 }
 
 impl TryFrom<Model> for Queue {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use sqlx::PgConnection;
-use taskflow_application::ports::{AuditNote, QueueDepth, QueueStore, StoreResult};
+use taskflow_application::ports::{QueueDepth, QueuePut, QueueStore, StoreResult};
 use taskflow_domain::queue::{Bucket, Queue, QueueSettings, Rate};
 use taskflow_domain::{JobState, QueueName, Timestamp};
 
@@ -32,14 +32,6 @@ update queue q set max_running = $2, max_running_per_tenant = $3, rate_limit = $
         select count(*)::int4 from running r join lane l on l.id = r.lane_id where l.queue_id = q.id) end
 where q.name = $1
 returning q.id";
-
-/// Whether a queue has exactly these settings.
-const SAME: &str = "
-select 1 from queue where name = $1 and max_running is not distinct from $2 and max_running_per_tenant is not distinct from $3 and rate_limit is not distinct from $4
-    and rate_period_ms is not distinct from $5 and paused is not distinct from $6 and pause_reason is not distinct from $7
-    and pause_actor is not distinct from $8 and paused_at is not distinct from $9 and paused_until is not distinct from $10
-    and drained_at is not distinct from $11 and drain_actor is not distinct from $12 and drain_reason is not distinct from $13";
-const THERE: &str = "select 1 from queue where name = $1";
 
 /// A slot for each tenant that has a lane in the queue, with its jobs that run now.
 const SLOTS: &str = "
@@ -90,55 +82,15 @@ group by 1";
 /// The port over PostgreSQL.
 pub(super) struct PgQueues(pub(super) Arc<Inner>);
 
-/// What a queue must be like to be written.
-enum Was {
-    Anything,
-    Absent,
-    Like(QueueSettings),
-}
-
-struct Put {
-    name: QueueName,
-    was: Was,
-    settings: QueueSettings,
-    now: Timestamp,
-    note: Option<AuditNote>,
-}
-
-impl Put {
-    /// Whether the queue stands as it must. Nobody changes settings meanwhile.
-    async fn stands(&self, connection: &mut PgConnection) -> Result<bool, Fault> {
-        let there = sqlx::query(THERE).bind(self.name.as_str());
-        let was = match &self.was {
-            Was::Anything => return Ok(true),
-            Was::Absent => return Ok(there.fetch_optional(connection).await?.is_none()),
-            Was::Like(was) => was,
-        };
-        let (pause, drain) = (was.pause.as_ref(), was.drain.as_ref());
-        let same = sqlx::query(SAME)
-            .bind(self.name.as_str())
-            .bind(was.max_running.map(int))
-            .bind(was.max_running_per_tenant.map(int))
-            .bind(was.rate.map(|rate| int(rate.limit)))
-            .bind(was.rate.map(|rate| int(rate.period_ms)))
-            .bind(pause.is_some())
-            .bind(pause.and_then(|pause| pause.reason.as_deref()))
-            .bind(pause.map(|pause| pause.actor.as_str()))
-            .bind(pause.map(|pause| pause.since.micros()))
-            .bind(pause.and_then(|pause| pause.until).map(Timestamp::micros))
-            .bind(drain.map(|drain| drain.since.micros()))
-            .bind(drain.map(|drain| drain.actor.as_str()))
-            .bind(drain.and_then(|drain| drain.reason.as_deref()));
-        Ok(same.fetch_optional(connection).await?.is_some())
-    }
-}
-
-impl Unit for Put {
+impl Unit for QueuePut {
     type Output = Option<i32>;
     const BEGIN: &'static str = BEGIN_CHANGING_SETTINGS;
 
     async fn run(&self, connection: &mut PgConnection) -> Result<End<Option<i32>>, Fault> {
-        if !self.stands(connection).await? {
+        // Nobody changes settings meanwhile.
+        let found =
+            sqlx::query(queue::FIND).bind(self.name.as_str()).fetch_optional(&mut *connection).await?;
+        if !self.was.is(queue::settings(found)?.as_ref()) {
             return Ok(End::Undo(None));
         }
         let QueueSettings { max_running, max_running_per_tenant, rate, pause, drain } = &self.settings;
@@ -179,15 +131,6 @@ impl Unit for Put {
     }
 }
 
-impl PgQueues {
-    async fn write(&self, put: Put) -> StoreResult<Option<Queue>> {
-        let queue = Queue { name: put.name.clone(), settings: put.settings.clone() };
-        let Some(id) = transact_detached(&self.0.pool, put).await? else { return Ok(None) };
-        self.0.catalog.queues.remember(id, queue.name.clone());
-        Ok(Some(queue))
-    }
-}
-
 #[async_trait]
 impl QueueStore for PgQueues {
     async fn get(&self, name: &QueueName) -> StoreResult<Option<Queue>> {
@@ -204,27 +147,11 @@ impl QueueStore for PgQueues {
         Ok(queues)
     }
 
-    async fn put(
-        &self,
-        name: &QueueName,
-        settings: &QueueSettings,
-        now: Timestamp,
-        note: Option<AuditNote>,
-    ) -> StoreResult<Queue> {
-        let put = Put { name: name.clone(), was: Was::Anything, settings: settings.clone(), now, note };
-        self.write(put).await?.ok_or_else(|| rejected("a queue's row vanished"))
-    }
-
-    async fn put_if(
-        &self,
-        name: &QueueName,
-        was: Option<&QueueSettings>,
-        settings: &QueueSettings,
-        now: Timestamp,
-        note: Option<AuditNote>,
-    ) -> StoreResult<Option<Queue>> {
-        let was = was.cloned().map_or(Was::Absent, Was::Like);
-        self.write(Put { name: name.clone(), was, settings: settings.clone(), now, note }).await
+    async fn put(&self, put: QueuePut) -> StoreResult<Option<Queue>> {
+        let queue = Queue { name: put.name.clone(), settings: put.settings.clone() };
+        let Some(id) = transact_detached(&self.0.pool, put).await? else { return Ok(None) };
+        self.0.catalog.queues.remember(id, queue.name.clone());
+        Ok(Some(queue))
     }
 
     async fn depths(&self) -> StoreResult<Vec<QueueDepth>> {

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _};
 use sqlx::{Row as _, SqliteConnection};
-use taskflow_application::ports::{AuditNote, QueueDepth, QueueStore, StoreError, StoreResult};
-use taskflow_domain::queue::{Bucket, Queue, QueueSettings};
+use taskflow_application::ports::{QueueDepth, QueuePut, QueueStore, StoreError, StoreResult};
+use taskflow_domain::queue::{Bucket, Queue};
 use taskflow_domain::{JobState, QueueName, Timestamp};
 
-use super::super::entity::queue::{Column, Entity};
+use super::super::entity::queue::{Column, Entity, FIND, settings};
 use super::super::error::{Fault, from_orm};
 use super::{Shared, SqliteStore, audit, limits, prune};
 
@@ -25,48 +25,20 @@ impl QueueStore for SqliteStore {
         found.map_err(|fault| from_orm(&fault))?.into_iter().map(Queue::try_from).collect()
     }
 
-    async fn put(
-        &self,
-        name: &QueueName,
-        settings: &QueueSettings,
-        now: Timestamp,
-        note: Option<AuditNote>,
-    ) -> StoreResult<Queue> {
-        let queue = Queue { name: name.clone(), settings: settings.clone() };
+    async fn put(&self, put: QueuePut) -> StoreResult<Option<Queue>> {
         self.shared
             .writer
             .run(move |tx| {
                 Box::pin(async move {
-                    let id = write(tx, &queue, now).await?;
-                    limits::set_queue(tx, id, queue.settings.max_running_per_tenant).await?;
-                    audit::append(tx, note.as_slice()).await?;
-                    Ok(queue)
-                })
-            })
-            .await
-    }
-
-    async fn put_if(
-        &self,
-        name: &QueueName,
-        was: Option<&QueueSettings>,
-        settings: &QueueSettings,
-        now: Timestamp,
-        note: Option<AuditNote>,
-    ) -> StoreResult<Option<Queue>> {
-        let queue = Queue { name: name.clone(), settings: settings.clone() };
-        let was = was.cloned();
-        self.shared
-            .writer
-            .run(move |tx| {
-                Box::pin(async move {
-                    if !stands(tx, &queue.name, was.as_ref()).await? {
+                    let name = put.name.as_str().to_owned();
+                    let found = sqlx::query(FIND).bind(name).fetch_optional(&mut *tx).await?;
+                    if !put.was.is(settings(found)?.as_ref()) {
                         return Ok(None);
                     }
-                    let id = write(tx, &queue, now).await?;
-                    limits::set_queue(tx, id, queue.settings.max_running_per_tenant).await?;
-                    audit::append(tx, note.as_slice()).await?;
-                    Ok(Some(queue))
+                    let id = write(tx, &put).await?;
+                    limits::set_queue(tx, id, put.settings.max_running_per_tenant).await?;
+                    audit::append(tx, put.note.as_slice()).await?;
+                    Ok(Some(Queue { name: put.name, settings: put.settings }))
                 })
             })
             .await
@@ -106,48 +78,20 @@ impl QueueStore for SqliteStore {
     }
 }
 
-/// Whether a queue stands as `was` says.
-async fn stands(
-    tx: &mut SqliteConnection,
-    name: &QueueName,
-    was: Option<&QueueSettings>,
-) -> Result<bool, Fault> {
-    let name = name.as_str().to_owned();
-    let Some(was) = was else {
-        return Ok(sqlx::query(THERE).bind(name).fetch_optional(tx).await?.is_none());
-    };
-    let (pause, drain) = (was.pause.as_ref(), was.drain.as_ref());
-    let same = sqlx::query(SAME)
-        .bind(name)
-        .bind(was.max_running)
-        .bind(was.max_running_per_tenant)
-        .bind(was.rate.map(|rate| rate.limit))
-        .bind(was.rate.map(|rate| rate.period_ms))
-        .bind(pause.is_some())
-        .bind(pause.and_then(|pause| pause.reason.clone()))
-        .bind(pause.map(|pause| pause.actor.clone()))
-        .bind(pause.map(|pause| pause.since.micros()))
-        .bind(pause.and_then(|pause| pause.until).map(Timestamp::micros))
-        .bind(drain.map(|drain| drain.since.micros()))
-        .bind(drain.map(|drain| drain.actor.clone()))
-        .bind(drain.and_then(|drain| drain.reason.clone()));
-    Ok(same.fetch_optional(tx).await?.is_some())
-}
-
 /// Writes the settings. A new rate begins with a full bucket; an old one keeps
 /// what is saved up.
-async fn write(tx: &mut SqliteConnection, queue: &Queue, now: Timestamp) -> Result<i32, Fault> {
-    let settings = &queue.settings;
-    let bucket = settings.rate.map(|rate| Bucket::full(rate, now).micro_tokens);
+async fn write(tx: &mut SqliteConnection, put: &QueuePut) -> Result<i32, Fault> {
+    let settings = &put.settings;
+    let bucket = settings.rate.map(|rate| Bucket::full(rate, put.now).micro_tokens);
     let (pause, drain) = (settings.pause.as_ref(), settings.drain.as_ref());
     let row = sqlx::query(PUT)
-        .bind(queue.name.as_str().to_owned())
+        .bind(put.name.as_str().to_owned())
         .bind(settings.max_running)
         .bind(settings.max_running_per_tenant)
         .bind(settings.rate.map(|rate| rate.limit))
         .bind(settings.rate.map(|rate| rate.period_ms))
         .bind(bucket.unwrap_or_default())
-        .bind(now.micros())
+        .bind(put.now.micros())
         .bind(pause.is_some())
         .bind(pause.and_then(|pause| pause.reason.clone()))
         .bind(pause.map(|pause| pause.actor.clone()))
@@ -206,14 +150,6 @@ const PUT: &str = "insert into queue (name, max_running, max_running_per_tenant,
       drain_actor = excluded.drain_actor, \
       drain_reason = excluded.drain_reason \
     returning id";
-
-/// Whether a queue has exactly these settings.
-const SAME: &str = "select 1 from queue where name = ?1 and max_running is ?2 and max_running_per_tenant is ?3 and rate_limit is ?4 \
-    and rate_period_ms is ?5 and paused is ?6 and pause_reason is ?7 \
-    and pause_actor is ?8 and paused_at is ?9 and paused_until is ?10 \
-    and drained_at is ?11 and drain_actor is ?12 and drain_reason is ?13";
-
-const THERE: &str = "select 1 from queue where name = ?1";
 
 const COUNT: &str = "update queue set running = case when max_running is null then 0 else ( \
       select count(*) from running r cross join lane l on l.id = r.lane_id where l.queue_id = queue.id) end \
