@@ -6,6 +6,7 @@
 //! `scripts/faults NAME` runs one of either.
 
 pub mod backends;
+pub mod careless;
 pub mod client;
 pub mod clock_jump;
 pub mod disk_full;

@@ -45,7 +45,7 @@ pub const MAX_LOOPS: usize = 2;
 pub const MAX_ELEMENTS: usize = 1_000;
 /// What one evaluation may spend: a step costs 1, and so does each value that it
 /// copies or compares.
-pub const BUDGET: u64 = 40_000;
+pub const BUDGET: u64 = 12_000;
 
 /// An answer that takes longer is given up. The budget ends an evaluation long
 /// before that, so this speaks of a machine that stands still.

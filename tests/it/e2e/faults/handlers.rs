@@ -1,19 +1,23 @@
-//! F3 to F5, F12: handlers that hang, trickle, flood and heed no cancel, among
-//! good ones. What a job does wrong is its own loss.
+//! F3 to F5, F12: targets that hang, trickle, flood and heed no cancel, and handlers of
+//! workers that block, panic, end their process or take all its memory, among good
+//! ones. What a job does wrong is its own loss.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
+use taskflow_tests::faults::careless::{Careless, KINDS, LEASE_MS};
 use taskflow_tests::faults::now_us;
 use taskflow_tests::faults::witness::Witness;
 
-use super::trial::Trial;
+use super::trial::{Trial, outcomes};
 use crate::e2e::api::{Store, bounded};
 use crate::e2e::on_both_databases;
 
 on_both_databases! {
     bad_targets_harm_nobody_else
+    careless_handlers_harm_nobody_else
 }
 
 /// Good jobs beside the bad ones.
@@ -55,6 +59,39 @@ async fn bad_targets_harm_nobody_else(store: Store) -> Result<()> {
     let history = trial.judge(Some(&witness)).await?;
     let good = history.jobs.iter().filter(|job| job.state == "SUCCEEDED").count();
     ensure!(good >= GOOD, "{good} of {GOOD} good jobs succeeded");
+    Ok(())
+}
+
+/// What ends its process is given up after three deaths, what panics is tried as often
+/// as it may be, and what blocks for ever is taken from its worker when its time is up.
+async fn careless_handlers_harm_nobody_else(store: Store) -> Result<()> {
+    let trial = Trial::new("careless handlers", store, i64::try_from(LEASE_MS)?);
+    let began = now_us();
+    let (process, api) = trial.up().await?;
+    trial.no_engine_since(began);
+    let workers = Careless::start(3, Path::new(env!("CARGO_BIN_EXE_careless")), &process.url)?;
+    let mut ids = Vec::new();
+    for kind in KINDS {
+        let policy = json!({"max_attempts": if kind == "block" { 1 } else { 4 }, "base_delay_ms": 10, "jitter": "none"});
+        let timeout = if kind == "block" { 500 } else { 60_000 };
+        let job = json!({"kind": kind, "timeout_ms": timeout, "retry_policy": policy});
+        for _ in 0..if kind == "good" { GOOD } else { 1 } {
+            ids.push((kind, trial.submit(&api, &job).await.1.context("not accepted")?));
+        }
+    }
+    let history = trial.judge(None).await?;
+    for (kind, id) in &ids {
+        let job = api.job(id).await?;
+        let (state, why, expected): (_, _, &[&str]) = match *kind {
+            "abort" | "overflow" | "hungry" => ("DEAD", json!("poison"), &["LEASE_EXPIRED"; 3]),
+            "panic" => ("DEAD", json!("attempts_exhausted"), &["FAILED"; 4]),
+            "block" => ("DEAD", json!("attempts_exhausted"), &["TIMEOUT"]),
+            _ => ("SUCCEEDED", json!(null), &["SUCCEEDED"]),
+        };
+        ensure!(job["state"] == state && job["state_reason"] == why, "{kind}: {job}");
+        ensure!(outcomes(&history, id) == expected, "{kind}: {:?}", outcomes(&history, id));
+    }
+    ensure!(workers.deaths() >= 9, "three handlers that end their process three times: {}", workers.deaths());
     Ok(())
 }
 
