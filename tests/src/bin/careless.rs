@@ -71,14 +71,12 @@ impl Worker {
         })?;
         let third = Duration::from_millis(LEASE_MS / 3);
         let panicked = loop {
-            match tokio::time::timeout(third, &mut ended).await {
-                Ok(end) => break end.is_err(),
-                Err(_) => {
-                    let told = self.post("heartbeat", json!({"items": [lease]})).await?;
-                    if told["items"][0]["code"] == "stale_lease" {
-                        return Ok(());
-                    }
-                }
+            if let Ok(end) = tokio::time::timeout(third, &mut ended).await {
+                break end.is_err();
+            }
+            let told = self.post("heartbeat", json!({"items": [lease]})).await?;
+            if told["items"][0]["code"] == "stale_lease" {
+                return Ok(());
             }
         };
         let mut item = lease;
