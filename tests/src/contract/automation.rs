@@ -341,6 +341,9 @@ pub async fn a_rehearsal_makes_nothing(stores: &Stores) -> Result<()> {
     let clock = stage.create(every_minute(&json!({}), "allow")).await?;
     let simulation = stage.rules.simulate(&stage.caller, clock.id, Rehearsal::default()).await?;
     assert_eq!((simulation.events_seen, simulation.jobs, simulation.peak_jobs_per_minute), (100, 100, 1));
+    let next = stage.world().ids.job(stage.clock.now()).0.as_u128() >> 80;
+    let now = u128::try_from(stage.clock.now().micros())? / 1_000;
+    assert_eq!(next, now, "ids of what is made later are not of a time that was only rehearsed");
     let ahead = stage.rules.schedule(&stage.caller, clock.id, None, 2).await?;
     assert_eq!(ahead.iter().map(|one| one.at).collect::<Vec<_>>(), [at(MINUTE), at(2 * MINUTE)]);
     Ok(())

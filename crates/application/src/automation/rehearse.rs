@@ -1,10 +1,13 @@
 //! Rehearsal: what a rule would do, without doing it.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 use taskflow_domain::rule::{Trigger, TriggerKind};
 use taskflow_domain::schedule::Occurrence;
 use taskflow_domain::tenant::Tenant;
-use taskflow_domain::{FiringOutcome, InboundEvent, Json, Rule, RuleId, Scope, Timestamp};
+use taskflow_domain::{FiringOutcome, InboundEvent, JobId, Json, Rule, RuleId, Scope, Timestamp};
+use uuid::Uuid;
 
 use super::by_hand::{HandStart, of_hand};
 use super::dispatch::of_event;
@@ -12,8 +15,9 @@ use super::judge::Occasion;
 use super::save::RuleWish;
 use super::tick::cron;
 use super::{Automation, AutomationError};
+use crate::World;
 use crate::caller::Caller;
-use crate::ports::{EventFilter, JobFilter, Page};
+use crate::ports::{EventFilter, Ids, JobFilter, Page};
 
 /// The most occasions that a simulation looks at.
 const MOST: usize = 2_000;
@@ -56,6 +60,24 @@ pub struct Rehearsal {
     pub input: Option<Json>,
 }
 
+/// Identities of what is only rehearsed. They have no order: made of the time of what is
+/// rehearsed, they would lift the ids of everything that this process makes later to it.
+struct Unkept(Arc<dyn Ids>);
+
+impl Ids for Unkept {
+    fn job(&self, _: Timestamp) -> JobId {
+        JobId(Uuid::from_bytes(self.0.bytes()))
+    }
+
+    fn nonce(&self) -> u64 {
+        self.0.nonce()
+    }
+
+    fn bytes(&self) -> [u8; 16] {
+        self.0.bytes()
+    }
+}
+
 impl Automation {
     /// A rule's next `count` occurrences after `from`.
     pub async fn schedule(
@@ -76,6 +98,17 @@ impl Automation {
     /// Runs a rule, or a changed version of it, over the events or the starts of
     /// the past, over the occurrences from then on, or with an input. Creates nothing.
     pub async fn simulate(
+        &self,
+        caller: &Caller,
+        id: RuleId,
+        rehearsal: Rehearsal,
+    ) -> Result<Simulation, AutomationError> {
+        let ids = Arc::new(Unkept(Arc::clone(&self.world.ids)));
+        let apart = Self { world: World { ids, ..self.world.clone() }, ..self.clone() };
+        apart.simulated(caller, id, rehearsal).await
+    }
+
+    async fn simulated(
         &self,
         caller: &Caller,
         id: RuleId,
