@@ -107,7 +107,7 @@ impl Keys {
             id: KeyId(self.world.ids.job(now).0),
             created_at: now,
             created_by: caller.actor.clone(),
-            expires_at,
+            expires_at: expires_at.or(old.expires_at),
             last_used_at: None,
             ..old.clone()
         };

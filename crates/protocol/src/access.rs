@@ -89,7 +89,7 @@ pub struct RotateRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0, maximum = 2_592_000_000_u64, example = 3_600_000)]
     pub old_for_ms: Option<u64>,
-    /// When the new key ends by itself; never if not said.
+    /// When the new key ends by itself; when the old one would have if not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
 }
