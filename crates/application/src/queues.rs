@@ -80,8 +80,11 @@ impl Queues {
         limits: QueueSettings,
         paused: Option<bool>,
     ) -> StoreResult<Queue> {
+        let now = self.world.clock.now();
         let change = |was: Option<QueueSettings>| {
             let (held, drain) = was.map(|was| (was.pause, was.drain)).unwrap_or_default();
+            // One that has run out holds nothing, and is nothing to keep.
+            let held = held.filter(|pause| pause.holds(now));
             let pause = match paused {
                 Some(false) => None,
                 None => held,

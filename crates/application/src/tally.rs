@@ -64,7 +64,7 @@ pub struct Counts {
     pub retried: u64,
     /// Time from due to start, over all starts, in microseconds.
     pub wait_us: u64,
-    /// Time that attempts took, over all that ended, in microseconds.
+    /// Time that attempts took, over all that ended and were not cancelled, in microseconds.
     pub run_us: u64,
 }
 
@@ -80,6 +80,11 @@ impl Counts {
         self.retried += other.retried;
         self.wait_us += other.wait_us;
         self.run_us += other.run_us;
+    }
+
+    /// Attempts that ended and were not cancelled. A job may be cancelled without one.
+    pub const fn ran(&self) -> u64 {
+        self.succeeded + self.failed + self.dead + self.retried
     }
 
     /// Jobs that ended.
@@ -181,7 +186,9 @@ impl Tally {
         for (lease, at, took_us, then) in ends {
             let took_us = took_us.max(0);
             if let Some(counts) = batch.counts(subject(lease, at)) {
-                counts.run_us += took_us.unsigned_abs();
+                if then != JobState::Cancelled {
+                    counts.run_us += took_us.unsigned_abs();
+                }
                 match then {
                     JobState::Succeeded => counts.succeeded += 1,
                     JobState::Failed => counts.failed += 1,

@@ -25,6 +25,13 @@ pub struct Pause {
     pub until: Option<Timestamp>,
 }
 
+impl Pause {
+    /// Whether it holds at `now`, or has run out.
+    pub fn holds(&self, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| until > now)
+    }
+}
+
 /// That a queue takes no new jobs, while those that it has run on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drain {

@@ -242,7 +242,7 @@ pub struct StatBucket {
     /// The mean time from due to started; null if none started.
     #[schema(example = 4.5)]
     pub mean_wait_ms: Option<f64>,
-    /// The mean time that an attempt took; null if none ended.
+    /// The mean time that an attempt took which was not cancelled; null if none ended.
     #[schema(example = 82.0)]
     pub mean_run_ms: Option<f64>,
 }

@@ -30,6 +30,12 @@ async fn a_queue_is_set_held_and_released() {
     api.clock.advance(86_400_000);
     let ended = api.get(path).await.expect(200);
     assert_eq!((&ended["paused"], &ended["pause"]), (&json!(false), &json!(null)));
+    let again = api.put(path, json!({ "paused": true })).await.expect(200);
+    assert_eq!(
+        (&again["paused"], &again["pause"]["until"]),
+        (&json!(true), &json!(null)),
+        "not the one that ended"
+    );
     let free = api.act(&format!("{path}/resume")).await.expect(200);
     assert_eq!((&free["paused"], &free["pause"]), (&json!(false), &json!(null)));
     let list = api.get("/v1/admin/queues").await.expect(200);

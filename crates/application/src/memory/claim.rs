@@ -62,7 +62,7 @@ impl State {
     /// How many more jobs the queue's own pause, limit and rate allow to start.
     fn queue_room(&self, name: &QueueName, now: Timestamp) -> u32 {
         let Some(QueueRow { settings, bucket }) = self.queues.get(name) else { return 0 };
-        if settings.pause.as_ref().is_some_and(|pause| pause.until.is_none_or(|until| until > now)) {
+        if settings.pause.as_ref().is_some_and(|pause| pause.holds(now)) {
             return 0;
         }
         let by_limit = settings

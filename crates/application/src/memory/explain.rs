@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use taskflow_domain::explain::{
-    Facts, HeldLane, LimitFacts, Line, MOST_AHEAD, MOST_HOLDERS, QueueFacts, QueueLine, Serving, TenantFacts,
+    Facts, HeldJobs, LimitFacts, Line, MOST_AHEAD, MOST_HOLDERS, QueueFacts, QueueLine, Serving, TenantFacts,
 };
 use taskflow_domain::{JobId, JobSpec, Kind, QueueName, Standing, TenantId, Timestamp};
 
@@ -85,22 +85,21 @@ impl State {
     }
 
     fn queue_line(&self, name: &QueueName, now: Timestamp) -> Option<QueueLine> {
-        let due = self.lanes.iter().filter(|(key, lane)| key.queue == *name && !lane.due.is_empty());
-        let held = due.filter_map(|(key, lane)| {
-            let by_tenant = self.room(key) == 0;
-            let jobs = lane.due.len() as u64;
-            (by_tenant || self.serving(key, now).workers == 0).then_some(HeldLane {
-                by_tenant,
-                jobs,
-                more: false,
-            })
-        });
+        let mut held = HeldJobs::default();
+        for (key, lane) in self.lanes.iter().filter(|(key, _)| key.queue == *name) {
+            let sort = match (self.room(key), self.serving(key, now).workers) {
+                (0, _) => &mut held.by_tenant,
+                (_, 0) => &mut held.unserved,
+                _ => &mut held.in_line,
+            };
+            sort.jobs += lane.due.len() as u64;
+        }
         let mut by_state = [0; 9];
         for job in self.jobs.values().filter(|job| job.spec.queue == *name) {
             by_state[job.kept_state() as usize] += 1;
         }
         let queue = self.queue_facts(name)?;
-        Some(QueueLine { queue, by_state, held: held.collect(), more_held: false })
+        Some(QueueLine { queue, by_state, held })
     }
 }
 

@@ -101,7 +101,7 @@ fn own(facts: &Facts, now: Timestamp) -> Option<GateReport> {
 fn of_queue(facts: &Facts, now: Timestamp) -> Vec<GateReport> {
     let (queue, since) = (&facts.queue, due(facts));
     let mut gates = Vec::new();
-    let held = |pause: &&Pause| pause.until.is_none_or(|until| until > now);
+    let held = |pause: &&Pause| pause.holds(now);
     gates.extend(queue.settings.pause.as_ref().filter(held).map(|pause| paused(facts, pause)));
     if let Some(max) = queue.settings.max_running {
         let limit =
@@ -192,7 +192,8 @@ fn worker(facts: &Facts, serving: &Serving) -> GateReport {
     let Serving { workers, slots, busy } = *serving;
     // A worker on the network that waits has room for what it asks for, whatever
     // else it runs; those of TaskFlow itself run as many as they have slots.
-    let full = facts.job.spec.target.is_some() && slots > 0 && busy >= slots;
+    let own = facts.job.spec.target.is_some() && workers > 0;
+    let full = own && slots > 0 && busy >= slots;
     let open = workers > 0 && !full;
     let kind = &facts.job.spec.kind;
     let (detail, opens_when) = match (workers > 0, &facts.job.spec.target) {
@@ -200,9 +201,10 @@ fn worker(facts: &Facts, serving: &Serving) -> GateReport {
             format!("all {slots} slots of the {workers} workers that serve it are busy"),
             Some("one of the running jobs ends, or another worker starts".to_owned()),
         ),
-        (true, _) => {
+        (true, Some(_)) => {
             (format!("{workers} workers serve it, with {slots} slots of which {busy} are busy"), None)
         }
+        (true, None) => (format!("{workers} workers claim the kind {kind}"), None),
         (false, Some(_)) => (
             "no worker of TaskFlow itself is alive".to_owned(),
             Some("a process with a worker starts: `taskflow up` or `taskflow worker`".to_owned()),
@@ -215,30 +217,35 @@ fn worker(facts: &Facts, serving: &Serving) -> GateReport {
     GateReport {
         since: (!open).then(|| due(facts)),
         opens_when,
-        limit: (workers > 0).then_some(slots),
-        in_use: (workers > 0).then_some(busy),
+        limit: own.then_some(slots),
+        in_use: own.then_some(busy),
         ..gate(Gate::NoWorker, open, detail)
     }
 }
 
-/// Whether others come first.
+/// Whether others come first. A worker that pulls serves its own tenant alone, so
+/// tenants only come before each other where TaskFlow runs the jobs.
 fn share(facts: &Facts, line: Line) -> GateReport {
-    let open = line.jobs_ahead == 0 && line.lanes_ahead == 0;
+    let pulled = facts.job.spec.target.is_none();
+    let lanes_ahead = if pulled { 0 } else { line.lanes_ahead };
+    let open = line.jobs_ahead == 0 && lanes_ahead == 0;
     let many = |n: u32| if n >= MOST_AHEAD { format!("{n} or more") } else { n.to_string() };
     let slug = &facts.job.slug;
     let detail = if open {
         format!("it is the next job of its queue; the tenant {slug} has the turn")
+    } else if pulled {
+        format!("{} jobs of the tenant {slug} come first", many(line.jobs_ahead))
     } else {
         format!(
             "{} jobs of the tenant {slug} come first, and {} other tenants have had less than their share",
             many(line.jobs_ahead),
-            many(line.lanes_ahead)
+            many(lanes_ahead)
         )
     };
     GateReport {
         since: (!open).then(|| due(facts)),
         opens_when: (!open).then(|| "those that come first have started".to_owned()),
-        in_use: Some(line.jobs_ahead.saturating_add(line.lanes_ahead)),
+        in_use: Some(line.jobs_ahead.saturating_add(lanes_ahead)),
         ..gate(Gate::FairShare, open, detail)
     }
 }

@@ -4,29 +4,36 @@ use super::{Gate, QueueFacts};
 use crate::state::JobState;
 use crate::time::Timestamp;
 
-/// A lane of due jobs that something of its own holds back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HeldLane {
-    /// Whether its tenant is paused, or has a limit that is full.
-    pub by_tenant: bool,
-    /// Its due jobs, counted up to a bound.
+/// So many jobs, or more of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// How many were counted.
     pub jobs: u64,
-    /// Whether there are more than were counted.
+    /// Whether there are more.
     pub more: bool,
 }
 
+/// Due jobs of a queue by what their lanes stand before, each counted up to a bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeldJobs {
+    /// Those whose tenant is paused, or has a limit that is full.
+    pub by_tenant: Counted,
+    /// Those that no living worker serves.
+    pub unserved: Counted,
+    /// Those that nothing holds back; need not be counted where all others are.
+    pub in_line: Counted,
+}
+
 /// What a store knows of the line of a queue. Jobs are not visited one by one:
-/// sums are kept as work happens, and only lanes that are held back are counted.
+/// sums are kept as work happens, and only jobs by lanes are counted, up to a bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueLine {
     /// Settings and running jobs.
     pub queue: QueueFacts,
     /// Jobs by state, in the order of [`JobState::ALL`].
     pub by_state: [u64; 9],
-    /// Lanes with due jobs whose tenant is held, or whose jobs nobody serves.
-    pub held: Vec<HeldLane>,
-    /// Whether there are more such lanes than were looked at.
-    pub more_held: bool,
+    /// Jobs that are held back with their lanes.
+    pub held: HeldJobs,
 }
 
 /// How many jobs wait at one gate.
@@ -53,30 +60,34 @@ pub fn explain_queue(line: &QueueLine, now: Timestamp) -> Vec<QueueGate> {
     if let Some(gate) = whole(&line.queue, now) {
         gates.push(exactly(gate, pending));
     } else {
-        let held = |gate: Gate, by_tenant: bool| {
-            let lanes = || line.held.iter().filter(|lane| lane.by_tenant == by_tenant);
-            let counted: u64 = lanes().map(|lane| lane.jobs).sum();
-            QueueGate {
-                gate,
-                jobs: counted.min(pending),
-                at_least: line.more_held || lanes().any(|lane| lane.more),
-            }
-        };
-        let (tenant, unserved) = (held(Gate::TenantLimit, true), held(Gate::NoWorker, false));
-        // What is not held back is in line. If not all that is held was counted,
-        // the rest cannot be told from it.
-        let rest = pending.saturating_sub(tenant.jobs).saturating_sub(unserved.jobs);
-        let share = QueueGate { at_least: false, ..exactly(Gate::FairShare, rest) };
-        gates.extend([tenant, unserved, share]);
+        gates.extend(by_lane(line.held, pending));
     }
     gates.retain(|gate| gate.jobs > 0);
     gates
 }
 
+/// Where `pending` jobs stand by their lanes. Where two of the three sorts were counted to
+/// the end, the third is what is left; otherwise the numbers are lower bounds.
+fn by_lane(held: HeldJobs, pending: u64) -> [QueueGate; 3] {
+    let HeldJobs { mut by_tenant, mut unserved, mut in_line } = held;
+    let left = |a: Counted, b: Counted| Counted {
+        jobs: pending.saturating_sub(a.jobs).saturating_sub(b.jobs),
+        more: false,
+    };
+    match (by_tenant.more, unserved.more, in_line.more) {
+        (false, false, _) => in_line = left(by_tenant, unserved),
+        (true, false, false) => by_tenant = left(unserved, in_line),
+        (false, true, false) => unserved = left(by_tenant, in_line),
+        _ => {}
+    }
+    [(Gate::TenantLimit, by_tenant), (Gate::NoWorker, unserved), (Gate::FairShare, in_line)]
+        .map(|(gate, Counted { jobs, more })| QueueGate { gate, jobs: jobs.min(pending), at_least: more })
+}
+
 /// The gate that the queue as a whole stands before, if it does.
 fn whole(queue: &QueueFacts, now: Timestamp) -> Option<Gate> {
     let settings = &queue.settings;
-    if settings.pause.as_ref().is_some_and(|pause| pause.until.is_none_or(|until| until > now)) {
+    if settings.pause.as_ref().is_some_and(|pause| pause.holds(now)) {
         return Some(Gate::PausedQueue);
     }
     if settings.max_running.is_some_and(|max| queue.running >= max) {

@@ -104,7 +104,10 @@ fn each_gate_closes_for_its_reason() {
     let gate = told.closed().next().unwrap();
     assert_eq!((gate.limit, gate.in_use), (Some(4), Some(4)));
     let behind = Some(Line { jobs_ahead: 0, lanes_ahead: 1 });
-    assert_eq!(closed(&Facts { line: behind, ..pending() }), [Gate::FairShare]);
+    assert_eq!(closed(&Facts { line: behind, ..pending() }), [], "a worker that pulls serves one tenant");
+    let mut engine = Facts { line: behind, ..pending() };
+    engine.job.spec.target = Some(Target::Builtin { name: Builtin::Noop, ms: None });
+    assert_eq!(closed(&engine), [Gate::FairShare]);
 }
 
 #[test]
@@ -159,11 +162,11 @@ fn each_job_of_a_queue_is_counted_once() {
     let mut line = QueueLine {
         queue: pending().queue,
         by_state: [1, 2, 100, 9, 3, 0, 0, 0, 0],
-        held: vec![
-            HeldLane { by_tenant: true, jobs: 30, more: false },
-            HeldLane { by_tenant: false, jobs: 20, more: false },
-        ],
-        more_held: false,
+        held: HeldJobs {
+            by_tenant: Counted { jobs: 30, more: false },
+            unserved: Counted { jobs: 20, more: false },
+            in_line: Counted::default(),
+        },
     };
     let told = |line: &QueueLine| -> Vec<_> {
         explain_queue(line, NOW).iter().map(|gate| (gate.gate.as_str(), gate.jobs)).collect()
@@ -171,6 +174,13 @@ fn each_job_of_a_queue_is_counted_once() {
     let own = [("dependency", 1), ("scheduled_later", 2), ("paused_job", 3)];
     assert_eq!(told(&line)[..3], own);
     assert_eq!(told(&line)[3..], [("tenant_limit", 30), ("no_worker", 20), ("fair_share", 50)]);
+    line.held.by_tenant.more = true;
+    line.held.in_line.jobs = 10;
+    assert_eq!(told(&line)[3..], [("tenant_limit", 70), ("no_worker", 20), ("fair_share", 10)]);
+    line.held.in_line.more = true;
+    let bounds: Vec<_> =
+        explain_queue(&line, NOW)[3..].iter().map(|gate| (gate.jobs, gate.at_least)).collect();
+    assert_eq!(bounds, [(30, true), (20, false), (10, true)]);
     line.queue.settings.max_running = Some(0);
     assert_eq!(told(&line)[3..], [("queue_limit", 100)]);
 }

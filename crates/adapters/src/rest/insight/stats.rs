@@ -108,7 +108,7 @@ fn bucket(bucket: &Bucket) -> wire::StatBucket {
         cancelled: counts.cancelled,
         retried: counts.retried,
         mean_wait_ms: mean(counts.wait_us, counts.started),
-        mean_run_ms: mean(counts.run_us, counts.ended() + counts.retried),
+        mean_run_ms: mean(counts.run_us, counts.ran()),
     }
 }
 

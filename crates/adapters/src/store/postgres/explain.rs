@@ -10,7 +10,7 @@ use sea_orm::EntityTrait;
 use sqlx::Row;
 use taskflow_application::ports::{ExplainReader, StoreResult};
 use taskflow_domain::explain::{
-    Facts, HeldLane, LimitFacts, Line, MOST_AHEAD, MOST_HOLDERS, QueueFacts, QueueLine, Serving, TenantFacts,
+    Facts, LimitFacts, Line, MOST_AHEAD, MOST_HOLDERS, QueueFacts, QueueLine, Serving, TenantFacts,
 };
 use taskflow_domain::queue::Queue;
 use taskflow_domain::{Job, JobId, QueueName, TenantId, Timestamp};
@@ -20,6 +20,7 @@ use super::Inner;
 use super::unit::repeat;
 use crate::store::entity::queue;
 use crate::store::error::{from_orm, from_sqlx};
+use crate::store::row::{MOST_JOBS, MOST_LANES, held_jobs};
 
 /// Where the job belongs, and its place among the due jobs if it is one.
 const PLACE: &str = "
@@ -108,16 +109,25 @@ select by_tenant, (
 from lanes"
 );
 
+/// Jobs of the other lanes.
+const IN_LINE: &str = concat!(
+    "
+select count(*) from (
+    select 1 from lane l cross join lateral (select 1 from ready r where r.lane_id = l.id limit $3) r
+    where l.queue_id = $1 and l.active and not l.blocked and not l.paused
+        and not exists (
+            select 1 from limit_slot s
+            where s.id in (l.tenant_slot, l.queue_slot) and s.running >= s.max_running)
+        and exists (select 1 from worker w where ",
+    serving!("l.tenant_id", "l.queue_id", "l.route", "$2"),
+    ") limit $3) x"
+);
+
 const DEPTH: &str = "
 select x.state, sum(x.n)::int8
 from (select state, n from depth where queue_id = $1
     union all select state, n from depth_delta where queue_id = $1) x
 group by 1";
-
-/// So many lanes that are held back are looked at, of each of the two sorts.
-const MOST_LANES: i64 = 500;
-/// So many jobs of such a lane are counted.
-const MOST_JOBS: i64 = 1_000;
 
 /// The port over PostgreSQL.
 pub(super) struct PgExplain(pub(super) Arc<Inner>);
@@ -265,15 +275,13 @@ impl ExplainReader for PgExplain {
                 .fetch_all(&self.0.pool)
         })
         .await?;
-        let held = rows
-            .iter()
-            .map(|row| {
-                let jobs: i64 = row.try_get(1)?;
-                let jobs = u64::try_from(jobs).unwrap_or_default();
-                Ok(HeldLane { by_tenant: row.try_get(0)?, jobs, more: jobs >= MOST_JOBS as u64 })
-            })
-            .collect::<sqlx::Result<Vec<_>>>()
-            .map_err(|fault| from_sqlx(&fault))?;
+        let lanes: sqlx::Result<Vec<(bool, i64)>> =
+            rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect();
+        let in_line: i64 = repeat(|| {
+            sqlx::query_scalar(IN_LINE).bind(id).bind(now.micros()).bind(MOST_JOBS).fetch_one(&self.0.pool)
+        })
+        .await?;
+        let held = held_jobs(&lanes.map_err(|fault| from_sqlx(&fault))?, in_line);
         let counts: Vec<(i16, i64)> =
             repeat(|| sqlx::query_as(DEPTH).bind(id).fetch_all(&self.0.pool)).await?;
         let mut by_state = [0; 9];
@@ -282,7 +290,6 @@ impl ExplainReader for PgExplain {
                 *count = u64::try_from(n).unwrap_or_default();
             }
         }
-        let more_held = held.len() >= MOST_LANES as usize;
-        Ok(Some(QueueLine { queue, by_state, held, more_held }))
+        Ok(Some(QueueLine { queue, by_state, held }))
     }
 }

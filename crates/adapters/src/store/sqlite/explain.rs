@@ -8,20 +8,16 @@ use sea_orm::EntityTrait as _;
 use sqlx::{Row as _, SqliteConnection};
 use taskflow_application::ports::{ExplainReader, StoreResult};
 use taskflow_domain::explain::{
-    Facts, HeldLane, LimitFacts, Line, MOST_AHEAD, MOST_HOLDERS, QueueFacts, QueueLine, Serving, TenantFacts,
+    Facts, LimitFacts, Line, MOST_AHEAD, MOST_HOLDERS, QueueFacts, QueueLine, Serving, TenantFacts,
 };
 use taskflow_domain::queue::Queue;
 use taskflow_domain::{Job, JobId, QueueName, TenantId, Timestamp};
 
 use super::super::entity::queue::Entity;
 use super::super::error::{Fault, from_orm};
+use super::super::row::{MOST_JOBS, MOST_LANES, held_jobs};
 use super::reader::look;
 use super::{Shared, SqliteStore, names};
-
-/// So many lanes that are held back are looked at.
-const MOST_LANES: i64 = 500;
-/// So many jobs of such a lane are counted.
-const MOST_JOBS: i64 = 1_000;
 
 /// What [`PLACE`] finds.
 struct Place {
@@ -143,11 +139,11 @@ async fn line(shared: &Shared, name: &QueueName, now: Timestamp) -> Result<Optio
     let ids = names::queue_ids(&mut reader, &shared.catalog, std::slice::from_ref(name)).await?;
     let Some(&id) = ids.first() else { return Ok(None) };
     let query = sqlx::query(HELD).bind(id).bind(now.micros()).bind(MOST_LANES).bind(MOST_JOBS);
-    let mut held = Vec::new();
-    for row in query.fetch_all(&mut *reader).await? {
-        let jobs = u64::try_from(row.try_get::<i64, _>(1)?).unwrap_or_default();
-        held.push(HeldLane { by_tenant: row.try_get(0)?, jobs, more: jobs >= MOST_JOBS as u64 });
-    }
+    let rows = query.fetch_all(&mut *reader).await?;
+    let lanes: sqlx::Result<Vec<(bool, i64)>> =
+        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect();
+    let query = sqlx::query_scalar(IN_LINE).bind(id).bind(now.micros()).bind(MOST_JOBS);
+    let held = held_jobs(&lanes?, query.fetch_one(&mut *reader).await?);
     let mut by_state = [0; 9];
     for row in sqlx::query(DEPTH).bind(id).fetch_all(&mut *reader).await? {
         let (state, n): (u8, i64) = (row.try_get(0)?, row.try_get(1)?);
@@ -156,9 +152,8 @@ async fn line(shared: &Shared, name: &QueueName, now: Timestamp) -> Result<Optio
         }
     }
     drop(reader);
-    let more_held = held.len() >= MOST_LANES as usize;
     let queue = queue_facts(shared, id).await?;
-    Ok(queue.map(|queue| QueueLine { queue, by_state, held, more_held }))
+    Ok(queue.map(|queue| QueueLine { queue, by_state, held }))
 }
 
 /// Where the job belongs, and its place among the due jobs if it is one.
@@ -235,6 +230,17 @@ const HELD: &str = concat!(
     ")) limit ?3) \
      select by_tenant, (select count(*) from (select 1 from ready r where r.lane_id = lanes.id limit ?4)) \
      from lanes"
+);
+
+/// Jobs of the other lanes.
+const IN_LINE: &str = concat!(
+    "select count(*) from ( \
+       select 1 from lane l join ready r on r.lane_id = l.id \
+       where l.queue_id = ?1 and l.active = 1 and l.paused = 0 and not (",
+    full!(),
+    ") and exists (select 1 from worker w where ",
+    serving!("l.tenant_id", "l.queue_id", "l.route", "?2"),
+    ") limit ?3)"
 );
 
 const DEPTH: &str = "select state, n from depth where queue_id = ?1";
