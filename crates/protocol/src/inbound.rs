@@ -105,7 +105,8 @@ pub struct PulseRequest {
     #[schema(minimum = 0, maximum = 1000)]
     pub max_jobs: Option<u32>,
     /// How long it begins new work, in milliseconds; 5000 if not said. What runs
-    /// then has as long again.
+    /// then has as long again, of which the last quarter, at most a second, is for
+    /// handing back what has not ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0, maximum = 30_000)]
     pub budget_ms: Option<u64>,
@@ -124,7 +125,7 @@ pub struct PulseAnswer {
     pub promoted: u32,
     /// Jobs that were run.
     pub jobs: u32,
-    /// Whether there was more to do than the bounds allowed.
+    /// Whether something due may be left, a job that was handed back included.
     pub more: bool,
 }
 

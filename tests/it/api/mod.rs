@@ -26,7 +26,7 @@ use taskflow_adapters::rest::{ApiState, router};
 use taskflow_adapters::webhook::{KEY_BYTES, SecretVault, Verifier};
 use taskflow_application::World;
 use taskflow_application::access::Access;
-use taskflow_application::automation::{Automation, Pulse, PulseWorker, Tools};
+use taskflow_application::automation::{Automation, Pulse, PulseWorker, Ran, Tools};
 use taskflow_application::maintain::{Maintain, Retention};
 use taskflow_application::memory::{LocalWakeups, ManualClock, MemoryStore, SeededIds, SeededJitter};
 use taskflow_application::ports::StoreResult;
@@ -41,8 +41,8 @@ struct Idle;
 
 #[async_trait]
 impl PulseWorker for Idle {
-    async fn run(&self, _: u32, _: Duration) -> StoreResult<u32> {
-        Ok(0)
+    async fn run(&self, _: u32, _: Duration, _: Duration) -> StoreResult<Ran> {
+        Ok(Ran::default())
     }
 }
 

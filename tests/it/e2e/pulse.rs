@@ -4,8 +4,9 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use taskflow_tests::process::eventually;
 
-use super::api::{Api, Store, bounded};
+use super::api::{Api, Store, bounded, call};
 use super::on_both_databases;
+use super::target::Target;
 
 on_both_databases! {
     pulses_and_workers_do_each_job_once
@@ -61,11 +62,58 @@ async fn a_pulse_ends_although_its_jobs_do_not() -> Result<()> {
         json!({ "kind": "sleeps", "target": { "type": "builtin", "name": "sleep", "ms": 86_400_000 } });
     let id = api.submit(&sleeps).await?;
     let done = bounded("the pulse", pulse(&api, json!({ "budget_ms": 500 }))).await??;
-    assert_eq!(done["jobs"], 1);
+    assert_eq!((&done["jobs"], &done["more"]), (&json!(1), &json!(true)), "what is handed back is left");
     let job = api.in_state(&id, "PENDING").await?;
     assert_eq!(api.outcomes(&id).await?, ["INTERRUPTED"], "{job}");
     let (status, body) = api.post("/v1/pulse", &json!({ "budget_ms": 30_001 })).await?;
     assert_eq!((status.as_u16(), &body["errors"][0]["pointer"]), (422, &json!("#/budget_ms")));
+    Ok(())
+}
+
+/// Jobs that are due together are waited for to the end of the budget, and for as
+/// long again: one here ends before that end, and one behind it.
+#[tokio::test]
+async fn a_pulse_waits_for_its_jobs() -> Result<()> {
+    let store = Store::postgres().await?;
+    let process = store.launch("api").start().await?;
+    let api = Api::new(&process.url)?;
+    let sleeps =
+        |ms: u32| json!({ "kind": "sleeps", "target": { "type": "builtin", "name": "sleep", "ms": ms } });
+    let within = api.submit(&sleeps(3_500)).await?;
+    let behind = api.submit(&sleeps(4_500)).await?;
+    let done = bounded("the pulse", pulse(&api, json!({ "budget_ms": 4_000 }))).await??;
+    assert_eq!(done["jobs"], 2, "{done}");
+    for id in [within, behind] {
+        assert_eq!(api.outcomes(&id).await?, ["SUCCEEDED"], "{}", api.job(&id).await?);
+    }
+    Ok(())
+}
+
+/// A claim that finds nothing ends neither the jobs that run nor the pulse: here the
+/// end of one makes room for the other. When all have ended it answers at once, and
+/// says that nothing is left, which it cannot say when its time is up.
+#[tokio::test]
+async fn a_pulse_ends_with_its_jobs() -> Result<()> {
+    let store = Store::postgres().await?;
+    let process = store.launch("api").start().await?;
+    let api = Api::new(&process.url)?;
+    let target = Target::start().await?;
+    api.put("/v1/admin/queues/narrow", &json!({ "max_running": 1 })).await?;
+    let mut job = call(&target.url("hold"));
+    job["queue"] = json!("narrow");
+    let (status, made) = api.post("/v1/jobs/batch", &json!({ "jobs": [job.clone(), job] })).await?;
+    ensure!(status.is_success(), "{status}: {made}");
+    let opens = async {
+        target.called(1).await?;
+        target.open();
+        anyhow::Ok(())
+    };
+    let pulses = async { tokio::try_join!(pulse(&api, json!({ "budget_ms": 14_000 })), opens) };
+    let (done, ()) = bounded("the pulse", pulses).await??;
+    assert_eq!((&done["jobs"], &done["more"]), (&json!(2), &json!(false)), "{done}");
+    for job in made["items"].as_array().into_iter().flatten() {
+        assert_eq!(api.outcomes(&super::api::id_of(job)?).await?, ["SUCCEEDED"]);
+    }
     Ok(())
 }
 

@@ -42,7 +42,7 @@ pub use deliver::{Delivered, Delivery, NewEvent};
 pub use error::{AutomationError, RuleFault};
 pub use look::RuleStats;
 pub use prune::EventRetention;
-pub use pulse::{Pulse, PulseWorker, Pulsed};
+pub use pulse::{Pulse, PulseWorker, Pulsed, Ran};
 pub use rehearse::{Rehearsal, Simulation};
 pub use save::RuleWish;
 pub use trace::{Trace, TraceNode, Traced};

@@ -16,10 +16,20 @@ const STEPS: u32 = 20;
 /// What runs jobs within a pulse.
 #[async_trait]
 pub trait PulseWorker: Send + Sync {
-    /// Claims and runs due jobs of the engine's own worker, at most `jobs`,
-    /// claiming none after `budget`. What runs then is handed back, unspent,
-    /// when as much time has passed again. Answers how many were begun.
-    async fn run(&self, jobs: u32, budget: Duration) -> StoreResult<u32>;
+    /// Claims and runs due jobs of the engine's own worker, at most `jobs`, and
+    /// waits for their ends; it claims none after `begins`. What runs then is
+    /// handed back, unspent, before another `again` has passed.
+    async fn run(&self, jobs: u32, begins: Duration, again: Duration) -> StoreResult<Ran>;
+}
+
+/// What was run within a pulse.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ran {
+    /// Jobs that were begun.
+    pub jobs: u32,
+    /// Whether others may be due: false only if none was found when all of these
+    /// had ended.
+    pub more: bool,
 }
 
 /// What a pulse did.
@@ -35,7 +45,7 @@ pub struct Pulsed {
     pub promoted: u32,
     /// Jobs that were run.
     pub jobs: u32,
-    /// Whether there was more to do than the bounds allowed.
+    /// Whether something due may be left, a job that was handed back included.
     pub more: bool,
 }
 
@@ -54,8 +64,8 @@ impl Pulse {
     }
 
     /// Fires what is due, dispatches what happened, and runs at most `jobs` due
-    /// jobs. Nothing is begun after `budget`, and all of it takes at most about
-    /// twice as long. Safe beside any number of runners.
+    /// jobs, to their ends. Nothing is begun after `budget`, and all of it takes at
+    /// most about twice as long. Safe beside any number of runners.
     pub async fn run(&self, jobs: u32, budget: Duration) -> StoreResult<Pulsed> {
         let clock = &self.automation.world.clock;
         let budget_ms = i64::try_from(budget.as_millis()).unwrap_or(i64::MAX);
@@ -70,10 +80,21 @@ impl Pulse {
         }
         let left_us = u64::try_from(end.micros_since(clock.now())).unwrap_or(0);
         if jobs > 0 && left_us > 0 {
-            pulsed.jobs = self.worker.run(jobs, Duration::from_micros(left_us)).await?;
-            pulsed.more |= pulsed.jobs == jobs;
-            // What the jobs' ends bring about begins in this pulse already.
-            pulsed.events += self.automation.dispatch().await?.jobs;
+            let ran = self.worker.run(jobs, Duration::from_micros(left_us), budget).await?;
+            (pulsed.jobs, pulsed.more) = (ran.jobs, pulsed.more || ran.more);
+            let before = pulsed;
+            // What the jobs' ends bring about, and what became due meanwhile, begins
+            // in this pulse already. Its jobs are left to the next one.
+            let more = if clock.now() < end {
+                self.round(&mut pulsed, end).await?
+            } else {
+                pulsed.events += self.automation.dispatch().await?.jobs;
+                true
+            };
+            pulsed.more |= more || pulsed != before;
+        } else {
+            // There was no time to look for jobs.
+            pulsed.more |= jobs > 0;
         }
         Ok(pulsed)
     }

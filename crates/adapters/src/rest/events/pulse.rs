@@ -34,10 +34,11 @@ fn bounds(value: Value<'_>, faults: &mut Faults) -> Option<(Option<u64>, Option<
 /// Do one bounded tick
 ///
 /// Fires what is due, dispatches what happened, and runs due jobs that call HTTP
-/// endpoints or are built in, up to a count. Nothing new is begun when the budget
-/// is over; what runs then has as long again, and is handed back after that without
-/// costing an attempt, so the answer comes after twice the budget at most. Safe
-/// beside any number of running workers.
+/// endpoints or are built in, up to a count, and waits for their ends. Nothing new
+/// is begun when the budget is over; what runs then has as long again, of which the
+/// last quarter, at most a second, is for handing back what has not ended, which
+/// costs no attempt. So the answer comes after twice the budget at most. Safe beside
+/// any number of running workers.
 #[utoipa::path(
     post,
     path = "/v1/pulse",
