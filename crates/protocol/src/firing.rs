@@ -77,7 +77,7 @@ pub struct Firing {
     pub trigger: String,
     /// Of a cron rule, the occurrence.
     pub scheduled_at: Option<Time>,
-    /// The event or the delivery.
+    /// The event or the delivery, by its id inside the engine.
     #[schema(value_type = Option<String>, format = "uuid")]
     pub event_id: Option<Uuid>,
     /// The job whose end it was.
@@ -229,6 +229,8 @@ pub struct SimulateAnswer {
     pub peak_jobs_per_minute: u64,
     /// Whether there was more than a rehearsal looks at.
     pub truncated: bool,
-    /// Some evaluations, errors and matches first.
+    /// Some evaluations, at most 20: the first of each outcome, errors and matches
+    /// before the others. `event_id` is the event's id inside the engine, as in a
+    /// firing, and `external_id` what its source calls it.
     pub samples: Vec<serde_json::Value>,
 }

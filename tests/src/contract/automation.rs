@@ -348,3 +348,46 @@ pub async fn a_rehearsal_makes_nothing(stores: &Stores) -> Result<()> {
     assert_eq!(ahead.iter().map(|one| one.at).collect::<Vec<_>>(), [at(MINUTE), at(2 * MINUTE)]);
     Ok(())
 }
+
+/// A rehearsal shows why it failed, also where a rule chooses its tenants, and names
+/// events as a firing does.
+pub async fn a_rehearsal_shows_each_outcome(stores: &Stores) -> Result<()> {
+    let stage = Stage::new(stores)?;
+    for n in 0..60 {
+        let attributes = if n < 30 { json!({ "plan": "pro" }) } else { json!({}) };
+        let settings = TenantSettings { attributes: Json::from(&attributes), ..TenantSettings::default() };
+        stores.tenants.put(&slug(&format!("t-{n}"))?, &settings, START, None).await?;
+    }
+    let rule = stage
+        .create(json!({
+            "name": "billing", "trigger": { "type": "event", "event": "paid" },
+            "for_each_tenant": "tenant.attributes.plan == 'pro'",
+            "condition": "tenant.slug != 't-29'", "actions": [{ "kind": "work" }],
+        }))
+        .await?;
+    let event = NewEvent {
+        id: "b149".into(),
+        source: "/shop".into(),
+        kind: "paid".into(),
+        subject: None,
+        time: None,
+        headers: Json::object(),
+        data: Json::object(),
+        traceparent: None,
+    };
+    stage.rules.ingest(&stage.caller, vec![event]).await?;
+    let simulation = stage.rules.simulate(&stage.caller, rule.id, Rehearsal::default()).await?;
+    // The tenant `default` has no plan either.
+    assert_eq!((simulation.errors, simulation.matched), (31, 29));
+    let told: Vec<_> = simulation.samples.iter().map(|one| one["outcome"].as_str().unwrap_or("-")).collect();
+    let shown = |outcome: &str| told.iter().filter(|one| **one == outcome).count();
+    assert_eq!((shown("ERROR"), shown("FIRED"), shown("SKIPPED")), (10, 9, 1), "{told:?}");
+    let first = &simulation.samples[0];
+    assert_eq!((&first["outcome"], &first["reason"]), (&json!("ERROR"), &json!("for_each_tenant_error")));
+    assert!(first["detail"].as_str().is_some_and(|detail| detail.contains("plan")), "{first}");
+    stage.settle().await?;
+    let fired = &stage.firings(&rule).await?[0];
+    let id = fired.cause.event.context("a firing of an event")?;
+    assert_eq!((&first["event_id"], &first["external_id"]), (&json!(id.to_string()), &json!("b149")));
+    Ok(())
+}

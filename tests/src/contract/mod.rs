@@ -92,7 +92,8 @@ macro_rules! contract_suite {
             events: an_id_counts_once_for_its_source an_event_leaves_the_outbox_with_its_firings the_past_is_read
                 tenants_take_turns_at_the_outbox a_flood_delays_others_by_a_turn
                 an_event_is_found_by_its_name;
-            automation: occurrences_are_fired two_days_are_missed a_missing_field_is_told an_event_reaches_every_rule_once a_chain_is_cut a_delivery_repeats billing_is_recalculated a_rehearsal_makes_nothing;
+            automation: occurrences_are_fired two_days_are_missed a_missing_field_is_told an_event_reaches_every_rule_once a_chain_is_cut a_delivery_repeats billing_is_recalculated a_rehearsal_makes_nothing
+                a_rehearsal_shows_each_outcome;
             overlap: instances_overlap each_tenant_waits_for_its_own;
             keys: a_key_comes_back a_revoked_key_keeps_its_end an_end_comes_nearer
                 the_last_use_is_the_latest keys_are_listed_in_pages;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use taskflow_domain::rule::{Trigger, TriggerKind};
+use taskflow_domain::rule::{Cause, Trigger, TriggerKind, reason};
 use taskflow_domain::schedule::Occurrence;
 use taskflow_domain::tenant::Tenant;
-use taskflow_domain::{FiringOutcome, InboundEvent, JobId, Json, Rule, RuleId, Scope, Timestamp};
+use taskflow_domain::{Firing, FiringOutcome, InboundEvent, JobId, Json, Rule, RuleId, Scope, Timestamp};
 use uuid::Uuid;
 
 use super::by_hand::{HandStart, of_hand};
@@ -17,6 +17,7 @@ use super::tick::cron;
 use super::{Automation, AutomationError};
 use crate::World;
 use crate::caller::Caller;
+use crate::jobs::JobWish;
 use crate::ports::{EventFilter, Ids, JobFilter, Page};
 
 /// The most occasions that a simulation looks at.
@@ -45,7 +46,7 @@ pub struct Simulation {
     pub peak_jobs_per_minute: u64,
     /// Whether there was more than a simulation looks at.
     pub truncated: bool,
-    /// Some evaluations: errors and matches first.
+    /// Some evaluations: the first of each outcome, errors and matches before the others.
     pub samples: Vec<Value>,
 }
 
@@ -171,15 +172,14 @@ impl Automation {
         at: Timestamp,
         simulation: &mut Simulation,
     ) -> u64 {
-        match self.is_meant(rule, tenant, occasion).await {
-            Ok(true) => {}
+        let verdict = match self.is_meant(rule, tenant, occasion).await {
+            Ok(true) => self.verdict(rule, tenant, occasion).await,
             Ok(false) => return 0,
-            Err(_) => {
-                simulation.errors += 1;
-                return 0;
+            Err(refused) => {
+                let Firing { outcome, detail, .. } = refused.firing;
+                Err((outcome, reason::TENANT_ERROR, detail))
             }
-        }
-        let verdict = self.verdict(rule, tenant, occasion).await;
+        };
         let mut sample = json!({ "at": at.to_string(), "tenant": tenant.slug.as_str() });
         let mut made = 0;
         match verdict {
@@ -188,15 +188,7 @@ impl Automation {
                 simulation.matched += 1;
                 simulation.jobs += made;
                 sample["outcome"] = FiringOutcome::Fired.as_str().into();
-                let job = |wish: &crate::jobs::JobWish| {
-                    json!({
-                        "kind": wish.kind.as_str(), "payload": wish.payload.to_value(),
-                        "queue": wish.queue.as_ref().map(taskflow_domain::QueueName::as_str),
-                        "labels": wish.labels, "idempotency_key": wish.idempotency_key,
-                        "run_at": wish.run_at.map(|at| at.to_string()),
-                    })
-                };
-                sample["jobs"] = wishes.iter().map(job).collect();
+                sample["jobs"] = wishes.iter().map(shown).collect();
             }
             Err((outcome, why, detail)) => {
                 simulation.errors += u64::from(outcome == FiringOutcome::Error);
@@ -205,9 +197,7 @@ impl Automation {
                 sample["detail"] = detail.into();
             }
         }
-        if let Some(event) = occasion.event.as_ref().and_then(|event| event.get("id")) {
-            sample["event_id"] = event.clone();
-        }
+        name_cause(&mut sample, occasion);
         simulation.samples.push(sample);
         if simulation.samples.len() > 2 * SAMPLES {
             keep_samples(&mut simulation.samples);
@@ -231,7 +221,9 @@ impl Automation {
             return Err(AutomationError::WrongTrigger("manual"));
         }
         let start = HandStart { input, key: None, traceparent: None };
-        Ok(of_hand(rule, &self.start_event(rule, start, now), now))
+        let occasion = of_hand(rule, &self.start_event(rule, start, now), now);
+        // Nobody would find the event: it is not kept.
+        Ok(Occasion { cause: Cause::default(), ..occasion })
     }
 
     /// What the rule, which is kept as `id`, would have seen, one more than a
@@ -343,16 +335,47 @@ fn occurrences_after(rule: &Rule, from: Timestamp, count: usize) -> Vec<Occurren
     next.take(count).collect()
 }
 
-/// Errors are shown first, then matches, then the others.
-/// Keeps the samples that are shown: errors and matches first.
+/// A job that would be made.
+fn shown(wish: &JobWish) -> Value {
+    json!({
+        "kind": wish.kind.as_str(), "payload": wish.payload.to_value(),
+        "queue": wish.queue.as_ref().map(taskflow_domain::QueueName::as_str),
+        "labels": wish.labels, "idempotency_key": wish.idempotency_key,
+        "run_at": wish.run_at.map(|at| at.to_string()),
+    })
+}
+
+/// Says what the evaluation was about, by the names that a firing has for it, and
+/// by the one that the event's source has.
+fn name_cause(sample: &mut Value, occasion: &Occasion) {
+    if let Some(event) = occasion.cause.event {
+        sample["event_id"] = event.to_string().into();
+    }
+    if let Some(id) = occasion.event.as_ref().and_then(|event| event.get("id")) {
+        sample["external_id"] = id.clone();
+    }
+}
+
+/// Keeps the samples that are shown: of each outcome the first, as many of one as
+/// of another as far as there are; errors stand first, then matches.
 fn keep_samples(samples: &mut Vec<Value>) {
     let rank = |sample: &Value| match sample["outcome"].as_str() {
-        Some("ERROR") => 0,
+        Some("ERROR") => 0_usize,
         Some("FIRED") => 1,
-        _ => 2,
+        Some("BLOCKED") => 2,
+        _ => 3,
     };
-    samples.sort_by_key(rank);
-    samples.truncate(SAMPLES);
+    let mut seen = [0_usize; 4];
+    let numbered = std::mem::take(samples).into_iter().map(|sample| {
+        let rank = rank(&sample);
+        seen[rank] += 1;
+        (seen[rank], rank, sample)
+    });
+    let mut numbered: Vec<_> = numbered.collect();
+    numbered.sort_by_key(|&(number, rank, _)| (number, rank));
+    numbered.truncate(SAMPLES);
+    numbered.sort_by_key(|&(number, rank, _)| (rank, number));
+    samples.extend(numbered.into_iter().map(|(.., sample)| sample));
 }
 
 fn finish(mut simulation: Simulation, minutes: &std::collections::BTreeMap<i64, u64>) -> Simulation {
