@@ -8,6 +8,7 @@ mod malformed;
 mod manage;
 mod matrix;
 mod openapi;
+mod rule_faults;
 mod rules;
 mod rules_page;
 mod siege;

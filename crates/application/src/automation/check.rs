@@ -9,10 +9,10 @@ use taskflow_domain::{Kind, Priority, QueueName, Rule, Target, Timestamp};
 use super::ready::template_of;
 use super::vocabulary::variables;
 use super::{Automation, RuleFault};
-use crate::jobs::JobWish;
+use crate::jobs::{JobWish, MAX_LABELS, label_key};
 use crate::ports::{Question, Wanted};
 use crate::sealing::MASK;
-use crate::template::Template;
+use crate::template::{Template, push_key};
 
 /// The most characters of a rule's name.
 const MAX_NAME: usize = 200;
@@ -177,10 +177,14 @@ fn action(action: &Action, index: usize, faults: &mut Faults) {
     {
         note("target/url", "must be an http or https URL".to_owned());
     }
+    if action.labels.len() > MAX_LABELS {
+        note("labels", format!("must have at most {MAX_LABELS} members"));
+    }
     for key in action.labels.keys() {
-        let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'/' | b'-');
-        if key.is_empty() || key.len() > 63 || !key.bytes().all(good) {
-            note("labels", format!("the key `{key}` must have 1 to 63 letters, digits and '. _ / -'"));
+        if let Err(detail) = label_key(key) {
+            let mut field = "labels".to_owned();
+            push_key(&mut field, key);
+            note(&field, detail);
         }
     }
 }

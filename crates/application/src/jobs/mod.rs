@@ -4,6 +4,7 @@ mod bulk;
 mod coalesce;
 mod control;
 mod error;
+mod fields;
 mod look;
 mod submit;
 mod wish;
@@ -20,6 +21,7 @@ use coalesce::Coalescer;
 
 pub use bulk::{BulkAction, BulkOutcome};
 pub use error::JobsError;
+pub use fields::{MAX_LABELS, idempotency_key, label_key, label_value};
 pub use look::Listed;
 pub(crate) use look::{weigh_attempt, weigh_job};
 pub use submit::Submitted;

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use axum::http::HeaderMap;
 use sha2::{Digest, Sha256};
-use taskflow_application::jobs::{JobWish, MAX_BATCH};
+use taskflow_application::jobs::{
+    JobWish, MAX_BATCH, MAX_LABELS, idempotency_key as judge_key, label_key, label_value,
+};
 use taskflow_domain::{
     CorrelationId, Jitter, JobId, Kind, Labels, Priority, QueueName, RetryPolicy, Strategy,
 };
@@ -15,9 +17,6 @@ use super::target::target;
 
 /// A payload, and a result, has at most this many bytes.
 pub(crate) const MAX_DOCUMENT: usize = 256 * 1024;
-const MAX_LABELS: usize = 32;
-const MAX_LABEL_KEY: usize = 63;
-const MAX_LABEL_VALUE: usize = 255;
 
 /// The words of the priorities.
 pub(crate) const PRIORITIES: &[(&str, Priority)] = &[
@@ -125,14 +124,8 @@ pub(crate) fn labels(value: Value<'_>, path: &Path<'_>, faults: &mut Faults) -> 
 
 /// Whether a label can be one.
 pub(crate) fn label(key: &str, value: &str) -> Result<(), String> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'/' | b'-');
-    if key.is_empty() || key.len() > MAX_LABEL_KEY || !key.bytes().all(allowed) {
-        return Err("the key of a label has 1 to 63 letters, digits and '. _ / -'".to_owned());
-    }
-    if value.chars().count() > MAX_LABEL_VALUE {
-        return Err("the value of a label has at most 255 characters".to_owned());
-    }
-    Ok(())
+    label_key(key)?;
+    label_value(value)
 }
 
 pub(in super::super) fn retry_policy(
@@ -176,12 +169,8 @@ pub(in super::super) fn retry_policy(
     Some(policy)
 }
 
-fn idempotency_key(text: &str) -> Result<String, &'static str> {
-    if (1..=255).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        Ok(text.to_owned())
-    } else {
-        Err("must have 1 to 255 visible ASCII characters")
-    }
+fn idempotency_key(text: &str) -> Result<String, String> {
+    judge_key(text).map(|()| text.to_owned())
 }
 
 /// The key of the header: a quoted string, as the draft has it, or bare.
@@ -202,7 +191,7 @@ pub(in super::super) fn key_of(headers: &HeaderMap, faults: &mut Faults) -> Opti
     };
     match key.as_deref().map(idempotency_key) {
         Some(Ok(key)) => Some(key),
-        Some(Err(detail)) => refuse(detail),
+        Some(Err(detail)) => refuse(&detail),
         None => refuse("must be a string in double quotes, or bare"),
     }
 }

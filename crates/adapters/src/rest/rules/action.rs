@@ -9,8 +9,6 @@ use super::super::json::{Object, Value, decode};
 
 /// The longest template of one text, in characters.
 const MAX_TEMPLATE: usize = 16 * 1024;
-/// The most labels.
-const MAX_LABELS: usize = 100;
 
 /// Reads an action. What cannot be read is noted, and something harmless stands in
 /// its place, so that the others keep their numbers and are judged as well.
@@ -40,7 +38,8 @@ fn read(value: Value<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<Action
     let queue = object.optional("queue", decode::text_of(MAX_TEMPLATE));
     let priority = object.optional("priority", decode::text_of(1_000));
     let payload = object.optional("payload", decode::document(MAX_DOCUMENT));
-    let labels = object.optional("labels", decode::strings(MAX_LABELS, |_, _| Ok(())));
+    // How many there may be is judged with all else that is wrong with the action.
+    let labels = object.optional("labels", decode::strings(usize::MAX, |_, _| Ok(())));
     let target = object.optional("target", templated_target);
     let retry_policy = object.optional("retry_policy", retry_policy);
     let timeout_ms = object.optional("timeout_ms", decode::whole_of(1..=JobWish::MAX_TIMEOUT_MS));
