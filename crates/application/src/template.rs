@@ -66,22 +66,41 @@ impl Template {
     /// Reads `document`, which stands at `pointer` (such as `/actions/0`) of what
     /// its author wrote. Every fault is told.
     pub fn parse(document: &Value, pointer: &str) -> Result<Self, Vec<TemplateFault>> {
+        let (template, faults) = Self::read(document, pointer);
+        if faults.is_empty() { Ok(template) } else { Err(faults) }
+    }
+
+    /// The same, and the expressions that could be read are handed over although
+    /// something is wrong, so that their own faults are told with the others. With
+    /// faults it is no template to be rendered.
+    pub fn read(document: &Value, pointer: &str) -> (Self, Vec<TemplateFault>) {
         let mut reader = Reader { placeholders: Vec::new(), faults: Vec::new() };
         let root = reader.node(document, pointer);
         if reader.placeholders.len() > MAX_EXPRESSIONS {
             let message = format!("has more than {MAX_EXPRESSIONS} expressions");
             reader.faults.push(TemplateFault { pointer: pointer.to_owned(), message });
         }
-        if reader.faults.is_empty() {
-            Ok(Self { root, placeholders: reader.placeholders })
-        } else {
-            Err(reader.faults)
-        }
+        (Self { root, placeholders: reader.placeholders }, reader.faults)
     }
 
     /// The expressions, in the order in which their answers are wanted.
     pub fn placeholders(&self) -> &[Placeholder] {
         &self.placeholders
+    }
+
+    /// Of a text with answers in it: what stands before the first of them, and the
+    /// shortest that it can render to. `None` of every other document.
+    pub fn shortest(&self) -> Option<(&str, String)> {
+        let Node::Text(parts) = &self.root else { return None };
+        let before = match parts.first() {
+            Some(Part::Fixed(text)) => text.as_str(),
+            _ => "",
+        };
+        let fixed = parts.iter().filter_map(|part| match part {
+            Part::Fixed(text) => Some(text.as_str()),
+            Part::Answer(_) => None,
+        });
+        Some((before, fixed.collect()))
     }
 
     /// The document with the answers in their places. Every expression without an
@@ -165,15 +184,16 @@ impl Reader {
                 return Node::Fixed(Value::Null);
             };
             let source = after[..length].trim();
+            rest = &after[length + 1..];
             if source.is_empty() {
                 self.fault(pointer, "there is no expression in '${}'");
+                continue;
             }
             if !fixed.is_empty() {
                 parts.push(Part::Fixed(std::mem::take(&mut fixed)));
             }
             parts.push(Part::Answer(self.placeholders.len()));
             self.placeholders.push(Placeholder { pointer: pointer.to_owned(), source: source.into() });
-            rest = &after[length + 1..];
         }
         fixed.push_str(rest);
         if !fixed.is_empty() {

@@ -28,3 +28,54 @@ async fn an_action_has_as_many_labels_as_a_job() {
         assert_eq!(reply.problem(422), ("invalid".to_owned(), vec![pointer.to_owned()]));
     }
 }
+
+/// Where the faults of a rule with that action are, in order.
+async fn faults(api: &Api, action: Value) -> Vec<String> {
+    let (code, mut pointers) = api.post(RULES, rule(&action)).await.problem(422);
+    assert_eq!(code, "invalid");
+    pointers.sort();
+    pointers
+}
+
+#[tokio::test]
+async fn a_template_that_cannot_be_read_hides_no_other() {
+    let api = Api::new();
+    let action = json!({
+        "kind": "k", "queue": "${", "payload": { "a": "${1 +}", "b": "${zz}" }, "labels": { "x": "${event.type}" }
+    });
+    let expected =
+        ["#/actions/0/labels/x", "#/actions/0/payload/a", "#/actions/0/payload/b", "#/actions/0/queue"];
+    assert_eq!(faults(&api, action).await, expected);
+}
+
+#[tokio::test]
+async fn what_is_wrong_whatever_happens_is_not_saved() {
+    let api = Api::new();
+    let long = "x".repeat(300);
+    for (field, value, pointer) in [
+        ("labels", json!({ "a": long }), "labels/a"),
+        ("labels", json!({ "a": "${[1]}" }), "labels/a"),
+        ("labels", json!({ "a": format!("{long}${{tenant.slug}}") }), "labels/a"),
+        ("labels", json!({ "a b": "x" }), "labels/a%20b"),
+        ("idempotency_key", json!(long), "idempotency_key"),
+        ("idempotency_key", json!("a b"), "idempotency_key"),
+        ("idempotency_key", json!("${'a b'}"), "idempotency_key"),
+        ("run_at", json!("soon"), "run_at"),
+        ("run_at", json!("${1}"), "run_at"),
+        ("run_at", json!("${true}"), "run_at"),
+        ("queue", json!("bad ${tenant.slug}"), "queue"),
+        ("queue", json!("${'bad queue'}"), "queue"),
+        ("target", json!({ "type": "http", "url": "ftp://${tenant.slug}" }), "target/url"),
+    ] {
+        let mut action = json!({ "kind": "k" });
+        action[field] = value;
+        let told = faults(&api, action.clone()).await;
+        assert_eq!(told, [format!("#/actions/0/{pointer}")], "{action}");
+    }
+    // What an expression may still make good is the firing's to judge.
+    let good = json!({
+        "kind": "k", "queue": "${tenant.slug}-mail", "run_at": "${now}", "idempotency_key": "day-${1 + 1}",
+        "labels": { "a": "${true}" }, "target": { "type": "http", "url": "http${'s'}://${tenant.slug}/" }
+    });
+    api.post(RULES, rule(&good)).await.expect(201);
+}

@@ -90,6 +90,7 @@ async fn what_cannot_be_read_hides_no_other_fault() {
         "#/actions/1/payload/x",
         "#/actions/2/run_at",
         "#/actions/2/target/uri",
+        "#/actions/2/target/url",
         "#/condition",
         "#/nam",
         "#/name",

@@ -1,18 +1,21 @@
 //! What a rule must be before it is kept: every fault of it, told at once.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use serde_json::Value;
 use taskflow_domain::rule::{Action, EventPattern, MAX_ACTIONS, Scheme, Trigger};
 use taskflow_domain::target::is_credential;
-use taskflow_domain::{Kind, Priority, QueueName, Rule, Target, Timestamp};
+use taskflow_domain::{Kind, Priority, Rule, RuleDocument, Target, Timestamp};
 
+use super::field::Field;
 use super::ready::template_of;
 use super::vocabulary::variables;
 use super::{Automation, RuleFault};
 use crate::jobs::{JobWish, MAX_LABELS, label_key};
-use crate::ports::{Question, Wanted};
+use crate::ports::{Known, Question, Scope, Wanted};
 use crate::sealing::MASK;
-use crate::template::{Template, push_key};
+use crate::template::{MAX_EXPRESSIONS, Template, push_key};
 
 /// The most characters of a rule's name.
 const MAX_NAME: usize = 200;
@@ -74,16 +77,12 @@ impl Automation {
         }
         for (index, one) in document.actions.iter().enumerate().take(MAX_ACTIONS) {
             action(one, index, &mut faults);
-            match Template::parse(&template_of(one), &format!("/actions/{index}")) {
-                Ok(template) => asked.extend(template.placeholders().iter().map(|placeholder| {
-                    let source = Arc::clone(&placeholder.source);
-                    (placeholder.pointer.clone(), Question { source, wanted: Wanted::Any, variables })
-                })),
-                Err(found) => {
-                    for fault in found {
-                        faults.note(fault.pointer, fault.message);
-                    }
-                }
+            let (template, found) = Template::read(&template_of(one), &format!("/actions/{index}"));
+            for fault in found {
+                faults.note(fault.pointer, fault.message);
+            }
+            for placeholder in template.placeholders().iter().take(MAX_EXPRESSIONS) {
+                asked.push((placeholder.pointer.clone(), ask(&placeholder.source, Wanted::Any)));
             }
         }
         let (pointers, questions): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
@@ -94,7 +93,35 @@ impl Automation {
                 faults.note(pointer, format!("{}{place}", fault.message));
             }
         }
+        self.check_fields(document, variables, &mut faults).await;
         faults.0
+    }
+
+    /// What is wrong with the fields of actions whatever happens.
+    async fn check_fields(&self, document: &RuleDocument, variables: &[Known], faults: &mut Faults) {
+        let told: BTreeSet<String> = faults.0.iter().map(|fault| fault.pointer.clone()).collect();
+        let actions = document.actions.iter().enumerate().take(MAX_ACTIONS);
+        // What cannot be read has been told, and nothing more is known of it.
+        let actions = actions.filter(|(index, _)| !told.contains(&format!("/actions/{index}")));
+        let fields = actions.flat_map(|(index, action)| Field::all(action, index));
+        let fields: Vec<_> = fields.filter(|field| !told.contains(field.pointer())).collect();
+        // An expression that names no variable has one answer for ever.
+        let varies = |source: &str| variables.iter().any(|known| source.contains(known.name));
+        let constants: BTreeSet<_> = fields.iter().flat_map(Field::sources).cloned().collect();
+        let constants: Vec<Arc<str>> = constants.into_iter().filter(|source| !varies(source)).collect();
+        let mut answers = Vec::new();
+        if !constants.is_empty() {
+            let asked = constants.iter().map(|source| (Arc::clone(source), Wanted::Any)).collect();
+            answers = self.tools.conditions.evaluate(asked, Arc::new(Scope::default())).await;
+        }
+        let known = constants.into_iter().zip(answers);
+        let known: BTreeMap<Arc<str>, Value> =
+            known.filter_map(|(source, answer)| Some((source, answer.ok()?))).collect();
+        for field in &fields {
+            if let Err(detail) = field.judge(&known) {
+                faults.note(field.pointer(), detail);
+            }
+        }
     }
 }
 
@@ -141,11 +168,6 @@ fn action(action: &Action, index: usize, faults: &mut Faults) {
     if let Err(error) = Kind::new(&action.kind) {
         note("kind", error.to_string());
     }
-    if let Some(queue) = action.queue.as_deref().filter(|queue| !queue.contains("${"))
-        && let Err(error) = QueueName::new(queue)
-    {
-        note("queue", error.to_string());
-    }
     if let Some(priority) = &action.priority
         && Priority::parse(priority).is_none()
     {
@@ -159,23 +181,11 @@ fn action(action: &Action, index: usize, faults: &mut Faults) {
     if action.timeout_ms.is_some_and(|ms| !(1..=JobWish::MAX_TIMEOUT_MS).contains(&ms)) {
         note("timeout_ms", format!("must be from 1 to {}", JobWish::MAX_TIMEOUT_MS));
     }
-    if let Some(at) = action.run_at.as_deref().filter(|at| !at.contains("${"))
-        && Timestamp::parse_rfc3339(at).is_none()
-    {
-        note("run_at", "must be an RFC 3339 time or a template".to_owned());
-    }
     if let Some(Target::Http(target)) = &action.target {
         for (name, _) in target.headers.iter().filter(|(name, value)| is_credential(name) && *value == MASK) {
             let fault = "is the mask that answers show in its place; send the credential itself";
             note(&format!("target/headers/{name}"), fault.to_owned());
         }
-    }
-    if let Some(Target::Http(target)) = &action.target
-        && !(target.url.contains("${")
-            || target.url.starts_with("http://")
-            || target.url.starts_with("https://"))
-    {
-        note("target/url", "must be an http or https URL".to_owned());
     }
     if action.labels.len() > MAX_LABELS {
         note("labels", format!("must have at most {MAX_LABELS} members"));

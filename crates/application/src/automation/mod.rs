@@ -13,6 +13,7 @@ mod deliver;
 mod dispatch;
 mod error;
 mod fan_out;
+mod field;
 mod fire;
 mod judge;
 mod look;

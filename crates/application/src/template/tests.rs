@@ -63,12 +63,32 @@ fn all_faults_are_told_with_their_places() {
     let faults = Template::parse(&document, "/actions/1/payload").unwrap_err();
     let pointers: Vec<_> = faults.iter().map(|fault| fault.pointer.as_str()).collect();
     assert_eq!(pointers, ["/actions/1/payload/a", "/actions/1/payload/b~1c/0", "/actions/1/payload/b~1c/1"]);
+    // What could be read is judged all the same.
+    let half = json!({"a": "${x} ${", "b": "${}", "c": "${y}"});
+    let (template, faults) = Template::read(&half, "");
+    assert_eq!((sources(&template), faults.len()), (vec![("/a", "x"), ("/c", "y")], 2));
     let template = Template::parse(&json!(["${a}", "${b}", "x${c}"]), "").unwrap();
     let missing = |path: &str| Err(EvaluationFault::MissingField { path: path.to_owned() });
     let faults = template.render(&[missing("a.b"), Ok(json!(1)), missing("c.d")]).unwrap_err();
     let told: Vec<_> = faults.iter().map(ToString::to_string).collect();
     assert_eq!(told, ["/0: there is no field a.b", "/2: there is no field c.d"]);
     assert_eq!(template.render(&[]).unwrap_err().len(), 3);
+}
+
+#[test]
+fn the_fixed_parts_of_a_text_are_known() {
+    for (text, shortest) in [
+        ("a ${x}b${y}c", Some(("a ", "a bc"))),
+        ("${x}-a", Some(("", "-a"))),
+        ("$${${x}", Some(("${", "${"))),
+        ("${x}", None),
+        ("plain", None),
+    ] {
+        let template = Template::parse(&json!(text), "").unwrap();
+        let met = template.shortest();
+        let met = met.as_ref().map(|(before, all)| (*before, all.as_str()));
+        assert_eq!(met, shortest, "{text}");
+    }
 }
 
 #[test]
