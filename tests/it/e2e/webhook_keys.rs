@@ -1,7 +1,8 @@
-//! Keys of webhooks that two tenants choose.
+//! Keys of webhooks that two tenants choose, and names of deliveries.
 
 use anyhow::{Context as _, Result};
 use reqwest::Method;
+use reqwest::header::HeaderValue;
 use serde_json::{Value, json};
 use taskflow_tests::process::client;
 
@@ -11,6 +12,7 @@ use super::on_both_databases;
 
 on_both_databases! {
     nobody_hears_that_a_key_is_taken
+    an_open_delivery_counts_once_by_its_id
 }
 
 fn key(rule: &Value) -> Result<String> {
@@ -50,5 +52,39 @@ async fn nobody_hears_that_a_key_is_taken(store: Store) -> Result<()> {
         again["trigger"]["key"] = json!(key);
         assert_eq!(holder.status(Method::POST, "/v1/automation-rules", Some(&again)).await?, 409);
     }
+    Ok(())
+}
+
+async fn deliver(address: &str, id: &[u8]) -> Result<(u16, Value)> {
+    let id = HeaderValue::from_bytes(id)?;
+    let answer = client()?.post(address).header("webhook-id", id).body("{}").send().await?;
+    Ok((answer.status().as_u16(), answer.json().await?))
+}
+
+async fn an_open_delivery_counts_once_by_its_id(store: Store) -> Result<()> {
+    let process = keyed(store.launch("up")).start().await?;
+    let operator = Holder::new(&process.url, OPERATOR)?;
+    operator.tenant("acme", json!({})).await?;
+    let (_, holder) = operator.give("acme", &["rules:read", "rules:write"]).await?;
+    let wish = json!({
+        "name": "open", "trigger": {"type": "webhook", "signature": {"scheme": "none"}},
+        "actions": [{"kind": "k"}],
+    });
+    let rule = holder.did(Method::POST, "/v1/automation-rules", wish).await?;
+    let address = format!("{}/v1/events/webhook/{}", process.url, key(&rule)?);
+    let (status, first) = deliver(&address, b"w1").await?;
+    assert_eq!((status, &first["delivery_id"]), (202, &json!("w1")), "{first}");
+    assert_eq!(deliver(&address, b"w1").await?, (200, first));
+    assert_eq!(deliver(&address, b"w2").await?.0, 202);
+    // An id that cannot be kept would let each repeat count.
+    for id in ["w".repeat(256), "é".to_owned()] {
+        let (status, problem) = deliver(&address, id.as_bytes()).await?;
+        assert_eq!((status, &problem["code"]), (422, &json!("invalid")), "{problem}");
+    }
+    let path = format!("/v1/automation-rules/{}/deliveries", rule["id"].as_str().context("an id")?);
+    let listed = holder.did(Method::GET, &path, Value::Null).await?;
+    let items = listed["items"].as_array().context("items")?;
+    let causes = items.iter().filter_map(|one| one["rejected"].as_str());
+    assert_eq!(causes.collect::<Vec<_>>(), ["an id has 1 to 255 visible ASCII characters"; 2], "{listed}");
     Ok(())
 }

@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use serde_json::Value;
 use taskflow_application::automation::Tools;
 use taskflow_application::ports::{
-    ConditionEngine, ConditionFault, EvaluationFault, Question, Scope, Signatures, Verified, Wanted,
+    ConditionEngine, ConditionFault, DeliveryRefused, EvaluationFault, Question, Scope, Signatures, Verified,
+    Wanted,
 };
 use taskflow_domain::Timestamp;
 use taskflow_domain::rule::SignatureSpec;
@@ -65,9 +66,9 @@ impl Signatures for Signed {
         headers: &[(String, String)],
         _body: &[u8],
         _now: Timestamp,
-    ) -> Result<Verified, String> {
+    ) -> Result<Verified, DeliveryRefused> {
         let header = |name: &str| headers.iter().find(|(of, _)| of == name).map(|(_, value)| value.clone());
-        header(GOOD).ok_or("a bad signature")?;
+        header(GOOD).ok_or_else(|| DeliveryRefused::Signature("a bad signature".to_owned()))?;
         Ok(Verified { delivery_id: header(ID), challenge: None })
     }
 }

@@ -6,7 +6,7 @@ use taskflow_domain::Timestamp;
 use taskflow_domain::rule::SignatureSpec;
 
 use super::TOLERANCE_S;
-use super::hmac;
+use super::{generic, hmac};
 
 /// Signatures in one header that are looked at.
 const MOST_SIGNATURES: usize = 16;
@@ -28,6 +28,12 @@ impl<'a> Delivery<'a> {
             (Some(_), Some(_)) => Err(format!("the header {name} occurs more than once")),
             _ => Err(format!("the header {name} is missing")),
         }
+    }
+
+    /// The header `name`, which may be left out and must not be there twice.
+    pub(super) fn header_if_there(&self, name: &str) -> Result<Option<&'a str>, String> {
+        let there = self.headers.iter().any(|(key, value)| key == name && !value.trim().is_empty());
+        if there { self.header(name).map(Some) } else { Ok(None) }
     }
 
     /// The first of some headers that is there.
@@ -69,13 +75,13 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// A name that follows from what was delivered: the body and, of the generic
-    /// scheme, the time that was signed with it.
+    /// A name that follows from what was signed: the body and, of the generic scheme,
+    /// the time. A header that nobody signed would let a copy pass for another one.
     pub(super) fn fingerprint(&self) -> String {
         let mut digest = Sha256::new();
         digest.update(self.body);
-        if let Some(name) = &self.spec.timestamp_header {
-            digest.update(self.header(&name.to_ascii_lowercase()).unwrap_or_default());
+        if let Some(name) = generic::signed_time(self.spec) {
+            digest.update(self.header(&name).unwrap_or_default());
         }
         let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or_default();
         let digits = digest.finalize();

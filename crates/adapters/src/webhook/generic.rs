@@ -41,8 +41,7 @@ pub(super) fn verify(delivery: &Delivery<'_>) -> Result<Verified, String> {
                 delivery.header(&name.to_ascii_lowercase())?.as_bytes()
             }
             Part::Time => {
-                let name = spec.timestamp_header.as_deref().unwrap_or(TIME_HEADER).to_ascii_lowercase();
-                let time = delivery.header(&name)?;
+                let time = delivery.header(&time_header(spec))?;
                 delivery.check_time(time)?;
                 time.as_bytes()
             }
@@ -50,6 +49,18 @@ pub(super) fn verify(delivery: &Delivery<'_>) -> Result<Verified, String> {
     }
     delivery.check(&parts, &given)?;
     Ok(Verified::default())
+}
+
+/// The header of the time, in lower case.
+fn time_header(spec: &SignatureSpec) -> String {
+    spec.timestamp_header.as_deref().unwrap_or(TIME_HEADER).to_ascii_lowercase()
+}
+
+/// The header of the time, if the time is signed.
+pub(super) fn signed_time(spec: &SignatureSpec) -> Option<String> {
+    let parts = template(spec.template.as_deref().unwrap_or(TEMPLATE)).unwrap_or_default();
+    let signed = spec.scheme == Scheme::HmacSha256 && parts.iter().any(|part| matches!(part, Part::Time));
+    signed.then(|| time_header(spec))
 }
 
 enum Part<'a> {

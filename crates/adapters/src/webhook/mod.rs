@@ -6,7 +6,7 @@
 //! overheard cannot be played again later; within that window the delivery's id,
 //! which counts once, does the same.
 
-use taskflow_application::ports::{Signatures, Verified};
+use taskflow_application::ports::{DeliveryRefused, Signatures, Verified};
 use taskflow_domain::Timestamp;
 use taskflow_domain::rule::{Scheme, SignatureSpec};
 
@@ -23,6 +23,8 @@ pub use vault::{KEY_BYTES, SecretVault, VaultError, key_from_base64, key_of_file
 
 /// How far a delivery's time may be from now if the rule does not say, in seconds.
 pub const TOLERANCE_S: u64 = 300;
+/// The longest id of a delivery, in characters.
+const LONGEST_ID: usize = 255;
 
 /// Checks the signatures of all schemes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,28 +38,42 @@ impl Signatures for Verifier {
         headers: &[(String, String)],
         body: &[u8],
         now: Timestamp,
-    ) -> Result<Verified, String> {
+    ) -> Result<Verified, DeliveryRefused> {
         let delivery = Delivery { spec, secrets, headers, body, now };
         if spec.scheme != Scheme::None && secrets.is_empty() {
-            return Err("the rule has no secret to check the signature with".to_owned());
+            let refused = "the rule has no secret to check the signature with".to_owned();
+            return Err(DeliveryRefused::Signature(refused));
         }
-        let mut verified = match spec.scheme {
-            Scheme::None => Verified::default(),
-            Scheme::Standard => schemes::standard(&delivery)?,
-            Scheme::Github => schemes::github(&delivery)?,
-            Scheme::Stripe => schemes::stripe(&delivery)?,
-            Scheme::Slack => schemes::slack(&delivery)?,
-            Scheme::HmacSha256 => generic::verify(&delivery)?,
+        let verified = match spec.scheme {
+            Scheme::None => Ok(Verified::default()),
+            Scheme::Standard => schemes::standard(&delivery),
+            Scheme::Github => schemes::github(&delivery),
+            Scheme::Stripe => schemes::stripe(&delivery),
+            Scheme::Slack => schemes::slack(&delivery),
+            Scheme::HmacSha256 => generic::verify(&delivery),
         };
-        if let Some(header) = &spec.id_header {
-            verified.delivery_id = Some(delivery.header(&header.to_ascii_lowercase())?.to_owned());
-        }
-        verified.delivery_id = verified.delivery_id.filter(|id| !id.is_empty() && id.len() <= 255);
+        let Verified { delivery_id, challenge } = verified.map_err(DeliveryRefused::Signature)?;
+        let delivery_id = id(&delivery, delivery_id).map_err(DeliveryRefused::Id)?;
+        Ok(Verified { delivery_id, challenge })
+    }
+}
+
+/// How a delivery is called; `signed` is how its scheme calls it. An id that cannot
+/// be kept is refused: without it a repeat would count again.
+fn id(delivery: &Delivery<'_>, signed: Option<String>) -> Result<Option<String>, String> {
+    let id = match (&delivery.spec.id_header, delivery.spec.scheme) {
+        (Some(name), _) => Some(delivery.header(&name.to_ascii_lowercase())?.to_owned()),
+        (None, Scheme::None) => delivery.header_if_there("webhook-id")?.map(str::to_owned),
+        (None, Scheme::Github) => delivery.header_if_there("x-github-delivery")?.map(str::to_owned),
+        (None, _) => signed.filter(|id| !id.is_empty()),
+    };
+    let good =
+        |id: &str| id.len() <= LONGEST_ID && id.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+    match id {
+        Some(id) if !good(&id) => Err(format!("an id has 1 to {LONGEST_ID} visible ASCII characters")),
         // A signed delivery that has no name could be played again: its bytes name it.
-        if spec.scheme != Scheme::None && verified.delivery_id.is_none() {
-            verified.delivery_id = Some(delivery.fingerprint());
-        }
-        Ok(verified)
+        None if delivery.spec.scheme != Scheme::None => Ok(Some(delivery.fingerprint())),
+        id => Ok(id),
     }
 }
 

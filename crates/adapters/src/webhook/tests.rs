@@ -10,6 +10,8 @@ use taskflow_domain::{JobId, RuleId, TenantId};
 
 use super::*;
 
+mod names;
+
 type Headers = Vec<(String, String)>;
 
 fn headers(list: &[(&str, &str)]) -> Headers {
@@ -40,7 +42,13 @@ struct Case {
 }
 
 impl Case {
-    fn verify(&self, secrets: &[&str], headers: &Headers, body: &[u8], now: i64) -> Result<Verified, String> {
+    fn verify(
+        &self,
+        secrets: &[&str],
+        headers: &Headers,
+        body: &[u8],
+        now: i64,
+    ) -> Result<Verified, DeliveryRefused> {
         let secrets: Vec<_> = secrets.iter().map(|secret| secret.as_bytes().to_vec()).collect();
         Verifier.verify(&self.spec, &secrets, headers, body, at(now))
     }

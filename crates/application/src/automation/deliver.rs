@@ -14,7 +14,9 @@ use crate::access::Access;
 use crate::caller::Caller;
 use crate::document::{has_nul, without_nul};
 use crate::meter;
-use crate::ports::{Appended, Fire, FireClaim, Fired, SecretOf, StoreError, Topic, Verified};
+use crate::ports::{
+    Appended, DeliveryRefused, Fire, FireClaim, Fired, SecretOf, StoreError, Topic, Verified,
+};
 
 /// Refused deliveries that are kept of one rule in a minute. Whoever has no
 /// secret cannot fill the disk.
@@ -23,7 +25,8 @@ const REJECTS_A_MINUTE: u32 = 60;
 /// A call to a webhook's address.
 #[derive(Clone, Debug)]
 pub struct Delivery {
-    /// Its headers, by names in lower case.
+    /// Its headers, by names in lower case. Of those that are not ASCII rules see
+    /// nothing.
     pub headers: Vec<(String, String)>,
     /// Its body, byte by byte.
     pub body: Vec<u8>,
@@ -88,10 +91,10 @@ impl Automation {
         let rule = self.world.stores.rules.by_webhook_key(key).await?.ok_or(AutomationError::NotFound)?;
         let verified = match self.verify(&rule, &delivery, now).await? {
             Ok(verified) => verified,
-            Err(cause) => {
+            Err(refused) => {
                 meter::received("rejected", 1);
-                self.keep_reject(&rule, key, &cause, now).await?;
-                return Err(AutomationError::BadSignature(cause));
+                self.keep_reject(&rule, key, &refused.to_string(), now).await?;
+                return Err(refused.into());
             }
         };
         if let Some(challenge) = verified.challenge {
@@ -150,7 +153,7 @@ impl Automation {
         rule: &Rule,
         delivery: &Delivery,
         now: Timestamp,
-    ) -> Result<Result<Verified, String>, AutomationError> {
+    ) -> Result<Result<Verified, DeliveryRefused>, AutomationError> {
         let Trigger::Webhook(webhook) = &rule.document.trigger else { return Err(AutomationError::NotFound) };
         let sealed = self.world.stores.rules.secrets(rule.tenant, rule.id).await?;
         let live = sealed.iter().filter(|secret| secret.expires_at.is_none_or(|until| until > now));
@@ -189,7 +192,7 @@ impl Automation {
         let headers: serde_json::Map<String, Value> = delivery
             .headers
             .iter()
-            .filter(|(name, _)| !hidden(name))
+            .filter(|(name, value)| !hidden(name) && value.is_ascii())
             .map(|(name, value)| (name.clone(), Value::String(value.clone())))
             .collect();
         InboundEvent {

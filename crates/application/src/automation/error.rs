@@ -1,6 +1,6 @@
 //! Why a use case about rules could not do what it was asked.
 
-use crate::ports::StoreError;
+use crate::ports::{DeliveryRefused, StoreError};
 
 /// One thing that is wrong with a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +41,9 @@ pub enum AutomationError {
     /// A delivery's signature is missing, wrong or too old.
     #[error("the signature is not good: {0}")]
     BadSignature(String),
+    /// A delivery's id cannot be kept, or is missing where the rule wants one.
+    #[error("the delivery's id is not good: {0}")]
+    BadDeliveryId(String),
     /// The tenant's request rate is used up.
     #[error("too many requests of this tenant")]
     Exhausted {
@@ -62,4 +65,13 @@ pub enum AutomationError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<DeliveryRefused> for AutomationError {
+    fn from(refused: DeliveryRefused) -> Self {
+        match refused {
+            DeliveryRefused::Signature(cause) => Self::BadSignature(cause),
+            DeliveryRefused::Id(cause) => Self::BadDeliveryId(cause),
+        }
+    }
 }

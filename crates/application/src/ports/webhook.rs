@@ -13,10 +13,21 @@ pub struct Verified {
     pub challenge: Option<String>,
 }
 
+/// Why a delivery is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeliveryRefused {
+    /// Its signature is missing, wrong or too old.
+    #[error("{0}")]
+    Signature(String),
+    /// Its id cannot be kept, or is missing where the rule wants one.
+    #[error("{0}")]
+    Id(String),
+}
+
 /// Signatures of webhook deliveries.
 pub trait Signatures: Send + Sync {
-    /// Checks a delivery against any of the secrets. Names of headers are in
-    /// lower case. The error says what is wrong, without any secret.
+    /// Checks a delivery against any of the secrets, and how it is called. Names of
+    /// headers are in lower case. The error says what is wrong, without any secret.
     fn verify(
         &self,
         spec: &SignatureSpec,
@@ -24,7 +35,7 @@ pub trait Signatures: Send + Sync {
         headers: &[(String, String)],
         body: &[u8],
         now: Timestamp,
-    ) -> Result<Verified, String>;
+    ) -> Result<Verified, DeliveryRefused>;
 }
 
 /// Whose secret: what it was sealed for it is opened for, and for nothing else.

@@ -24,12 +24,13 @@ fn may_be_key(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
-/// Headers by names in lower case. What is no text is left out.
+/// Headers by names in lower case. What is no text has U+FFFD in its place, so that
+/// a header that names the delivery is refused and not taken for a missing one.
 fn texts(headers: &HeaderMap) -> Vec<(String, String)> {
     let text = |(name, value): (&axum::http::HeaderName, &axum::http::HeaderValue)| {
-        Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
+        (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
     };
-    headers.iter().filter_map(text).collect()
+    headers.iter().map(text).collect()
 }
 
 /// The key of the path, which is that of a rule. It is looked at before the body
