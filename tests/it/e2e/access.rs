@@ -102,9 +102,13 @@ async fn a_key_is_made_rotated_and_revoked(store: Store) -> Result<()> {
     }
     let ends = json!({ "expires_at": "2999-01-01T00:00:00Z" });
     let bounded = operator.did(Method::POST, &format!("{path}/rotate"), ends.clone()).await?;
-    let path_of_it = format!("/v1/admin/api-keys/{}/rotate", bounded["id"].as_str().context("an id")?);
+    let path_of_it =
+        format!("/v1/admin/api-keys/{}/rotate", bounded["api_key"]["id"].as_str().context("an id")?);
     let like_it = operator.did(Method::POST, &path_of_it, json!({})).await?;
-    assert!(like_it["expires_at"].as_str().is_some_and(|at| at.starts_with("2999-01-01")), "{like_it}");
+    assert!(
+        like_it["api_key"]["expires_at"].as_str().is_some_and(|at| at.starts_with("2999-01-01")),
+        "{like_it}"
+    );
     operator.did(Method::DELETE, &path, Value::Null).await?;
     assert_eq!(key.status(Method::GET, "/v1/jobs", None).await?, 401);
     assert_eq!(next.status(Method::GET, "/v1/jobs", None).await?, 200);
