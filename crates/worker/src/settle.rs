@@ -2,7 +2,8 @@
 //!
 //! Reports go out in batches that size themselves: when nothing is under way a
 //! report is sent at once, and whatever ends meanwhile makes the next batch. Only
-//! under load does a batch wait a moment for others.
+//! under load does a batch wait a moment for others; and only when a full batch waits is
+//! it sent while another is under way.
 //!
 //! A batch that fails is sent again with the same content. The fencing tokens make
 //! that safe: what was committed before its answer was lost is answered with
@@ -11,12 +12,14 @@
 //! must not hold up the others: the batch is halved until that one is alone, then
 //! it is replaced by a plain failure, and given up if even that is refused.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use taskflow_domain::{AttemptError, Verdict};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use crate::backoff::Backoff;
@@ -33,27 +36,59 @@ const REFUSALS: u32 = 3;
 /// The kind of the failure that stands for a report that the source refused.
 const REFUSED_KIND: &str = "report_refused";
 
+/// So many calls are under way at most: while one is committed, the next is decided.
+const AT_ONCE: usize = 2;
+
 /// Reports until all senders are gone and everything is reported.
 pub(crate) async fn run(shared: Arc<Shared>, mut reports: UnboundedReceiver<Vec<Finished>>) {
     let most = shared.config.max_batch.max(1) as usize;
     let mut previous = 0;
     let mut pending = Vec::new();
+    let mut calls = JoinSet::new();
     loop {
         // `previous` counts only while work keeps coming: a report that comes out
         // of silence takes the first branch and waits for nothing.
         drain(&mut reports, &mut pending, most);
         if pending.is_empty() {
-            match reports.recv().await {
-                Some(chunk) => pending = chunk,
-                None => return,
+            tokio::select! {
+                biased;
+                Some(ended) = calls.join_next() => unbroken(ended),
+                chunk = reports.recv() => match chunk {
+                    Some(chunk) => pending = chunk,
+                    None => break,
+                },
+            }
+            if pending.is_empty() {
+                continue;
             }
         } else if worth_collecting(previous, pending.len()) {
             collect(&mut reports, &mut pending, previous / 2).await;
         }
+        // The next call waits for the one under way, unless it is as large as a call can be.
+        while calls.len() >= if pending.len() < most { 1 } else { AT_ONCE } {
+            tokio::select! {
+                biased;
+                Some(ended) = calls.join_next() => unbroken(ended),
+                Some(chunk) = reports.recv(), if pending.len() < most => pending.extend(chunk),
+            }
+        }
         let rest = pending.split_off(pending.len().min(most));
         previous = pending.len();
-        Batch { shared: &shared, reports: pending, most, chunk: most, faulty: 0 }.send().await;
+        let (shared, reports) = (Arc::clone(&shared), pending);
+        calls.spawn(Batch { shared, reports, most, chunk: most, faulty: 0 }.send());
         pending = rest;
+    }
+    while let Some(ended) = calls.join_next().await {
+        unbroken(ended);
+    }
+}
+
+/// A call that panicked takes the loop with it: the worker must not go on without reports.
+fn unbroken(ended: Result<(), JoinError>) {
+    if let Err(fault) = ended
+        && let Ok(panic) = fault.try_into_panic()
+    {
+        resume_unwind(panic);
     }
 }
 
@@ -82,8 +117,8 @@ async fn collect(reports: &mut UnboundedReceiver<Vec<Finished>>, pending: &mut V
 }
 
 /// Reports on their way.
-struct Batch<'a> {
-    shared: &'a Shared,
+struct Batch {
+    shared: Arc<Shared>,
     reports: Vec<Finished>,
     most: usize,
     /// How many go out in the next call.
@@ -92,9 +127,9 @@ struct Batch<'a> {
     faulty: usize,
 }
 
-impl Batch<'_> {
+impl Batch {
     async fn send(mut self) {
-        let stats = &self.shared.stats;
+        let stats = Arc::clone(&self.shared.stats);
         let mut failing = Backoff::of_source();
         let mut refusals = 0;
         let mut beats = None;
@@ -135,7 +170,7 @@ impl Batch<'_> {
 
     /// Forgets the first `count` reports as `answers` say.
     fn answered(&mut self, count: usize, answers: &[Settled]) {
-        let stats = &self.shared.stats;
+        let stats = Arc::clone(&self.shared.stats);
         let lost = answers.iter().filter(|answer| **answer == Settled::LeaseLost).count();
         stats.settles.add(1);
         stats.settled.add(count - lost.min(count));

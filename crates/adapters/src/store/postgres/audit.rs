@@ -90,7 +90,7 @@ fn entry(row: &PgRow) -> StoreResult<AuditEntry> {
 #[async_trait]
 impl AuditStore for PgAudit {
     async fn append(&self, notes: &[AuditNote]) -> StoreResult<()> {
-        transact_detached(&self.0.pool, Append(notes.to_vec())).await
+        transact_detached(&self.0.warm, Append(notes.to_vec())).await
     }
 
     async fn list(

@@ -59,7 +59,7 @@ const SETTINGS: [(&str, &str); 8] = [
 ];
 
 /// Idle longer than this, a connection is tried before it is used.
-const TRUSTED_IDLE: Duration = Duration::from_secs(10);
+pub(super) const TRUSTED_IDLE: Duration = Duration::from_secs(10);
 
 /// How long a connection between two uses may take to show that it lives. One that
 /// cannot, in the time that a server needs for a lost packet, is closed: it would

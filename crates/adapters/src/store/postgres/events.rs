@@ -145,7 +145,7 @@ fn events(rows: &[PgRow]) -> StoreResult<Vec<InboundEvent>> {
 #[async_trait]
 impl EventStore for PgEvents {
     async fn append(&self, events: Vec<InboundEvent>, dispatch: bool) -> StoreResult<Vec<Appended>> {
-        transact_detached(&self.0.pool, Append { events, dispatch }).await
+        transact_detached(&self.0.warm, Append { events, dispatch }).await
     }
 
     async fn pending(

@@ -79,7 +79,7 @@ pub(super) async fn fire(inner: &Arc<Inner>, fires: Vec<Fire>) -> StoreResult<Ve
     let inner = Arc::clone(inner);
     detached(async move {
         let unit = Fires { fires, prepared };
-        let (fired, lanes) = transact(&inner.pool, &unit).await?;
+        let (fired, lanes) = transact(&inner.warm, &unit).await?;
         inner.activate(lanes).await?;
         Ok(fired)
     })

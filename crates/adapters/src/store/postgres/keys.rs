@@ -106,7 +106,7 @@ impl KeyStore for PgKeys {
         instead_of: Option<(KeyId, Timestamp)>,
         note: Option<AuditNote>,
     ) -> StoreResult<()> {
-        transact_detached(&self.0.pool, Create { known: key.clone(), instead_of, note }).await
+        transact_detached(&self.0.warm, Create { known: key.clone(), instead_of, note }).await
     }
 
     async fn find(&self, ids: &[KeyId]) -> StoreResult<Vec<KnownKey>> {
@@ -131,7 +131,7 @@ impl KeyStore for PgKeys {
     }
 
     async fn revoke(&self, id: KeyId, now: Timestamp, note: Option<AuditNote>) -> StoreResult<()> {
-        transact_detached(&self.0.pool, Revoke { id, now, note }).await
+        transact_detached(&self.0.warm, Revoke { id, now, note }).await
     }
 
     async fn used(&self, uses: &[(KeyId, Timestamp)]) -> StoreResult<()> {

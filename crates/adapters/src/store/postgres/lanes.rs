@@ -7,14 +7,13 @@
 //! job. What a crash between commit and second look leaves, the sweep finds.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use sqlx::pool::PoolConnection;
-use sqlx::{PgConnection, Postgres, Row};
+use sqlx::{PgConnection, Row};
 use taskflow_application::ports::StoreResult;
 use taskflow_domain::fair::{UNKNOWN_COST_US, billed_us};
 
-use super::unit::{BEGIN_UNDER_SETTINGS, End, Unit, patiently, repeat, transact_detached};
+use super::unit::{BEGIN_UNDER_SETTINGS, End, Unit, alone, transact_detached};
 use super::{Inner, rejected};
 use crate::store::error::{Fault, from_sqlx};
 use crate::store::names::LaneKey;
@@ -47,14 +46,12 @@ cross join lateral (
     where l.tenant_id = k.tenant_id and l.queue_id = k.queue_id and l.route = k.route
     limit 1) l";
 
-/// A lane that wakes begins where the busy lanes are. Where all sleep, it begins
-/// where the last of them stopped, or a newcomer would have all the time ahead
-/// that the others have used so far. `active::int4 = 0` is `not active` where
-/// the planner must not take the index of all sleeping lanes for it.
-const ACTIVATE: &str = "
-with asleep as materialized (
-    select id, queue_id, route from lane where id = any($1::int4[]) and active::int4 = 0 order by id),
-floor as materialized (
+/// The lanes of `asleep` wake. A lane that wakes begins where the busy lanes are. Where all
+/// sleep, it begins where the last of them stopped, or a newcomer would have all the time
+/// ahead that the others have used so far.
+macro_rules! wake {
+    () => {
+        "floor as materialized (
     select g.queue_id, g.route, coalesce(
         (select x.virtual_us from lane x
          where x.queue_id = g.queue_id and x.route = g.route and x.active and not x.blocked and not x.paused
@@ -63,10 +60,27 @@ floor as materialized (
          where x.queue_id = g.queue_id and x.route = g.route and not x.active
          order by x.virtual_us desc limit 1),
         0) least
-    from (select distinct queue_id, route from asleep) g)
-update lane l set active = true, virtual_us = greatest(l.virtual_us, f.least)
-from asleep a join floor f on f.queue_id = a.queue_id and f.route = a.route
-where l.id = any(array[a.id]) and l.active::int4 = 0";
+    from (select distinct queue_id, route from asleep) g),
+woken as (
+    update lane l set active = true, virtual_us = greatest(l.virtual_us, f.least)
+    from asleep a join floor f on f.queue_id = a.queue_id and f.route = a.route
+    where l.id = any(array[a.id]) and l.active::int4 = 0
+    returning l.id)"
+    };
+}
+/// See [`wake`].
+pub(super) const WAKE: &str = wake!();
+
+/// `active::int4 = 0` is `not active` where the planner must not take the index of
+/// all sleeping lanes for it.
+const ACTIVATE: &str = concat!(
+    "with asleep as materialized (
+    select id, queue_id, route from lane where id = any($1::int4[]) and active::int4 = 0
+    order by id for no key update),
+",
+    wake!(),
+    " select count(*) from woken"
+);
 
 /// The virtual time of a lane `l` that new settings let go, if no limit holds it
 /// back any more: what it missed is not made up, like what one missed that slept.
@@ -108,6 +122,33 @@ from unnest($3::int4[], $4::int4[], $5::int8[], $6::float8[]) k(tenant_id, kind_
 cross join lateral (select coalesce((
     select c.cost_us from kind_cost c where c.tenant_id = k.tenant_id and c.kind_id = k.kind_id), $7) cost_us) o
 on conflict (tenant_id, kind_id) do update set cost_us = excluded.cost_us";
+
+/// Lanes that wait for a second look after their jobs were written.
+#[derive(Default)]
+pub(super) struct Waking(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    lanes: Vec<i32>,
+    /// Whether somebody looks at them.
+    tended: bool,
+}
+
+impl Waking {
+    /// Adds lanes; says whether nobody looks at them yet.
+    fn add(&self, lanes: Vec<i32>) -> bool {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.lanes.extend(lanes);
+        !std::mem::replace(&mut waiting.tended, true)
+    }
+
+    /// All that wait; none ends the work on them.
+    fn next(&self) -> Option<Vec<i32>> {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.tended = !waiting.lanes.is_empty();
+        Some(std::mem::take(&mut waiting.lanes)).filter(|lanes| !lanes.is_empty())
+    }
+}
 
 struct MakeLanes {
     tenants: Vec<i32>,
@@ -195,7 +236,7 @@ impl Inner {
             found = self.catalog.lanes(keys);
             let missing = missing(&found);
             if !missing.is_empty() {
-                let made = transact_detached(&self.pool, MakeLanes::of(&missing)).await?;
+                let made = transact_detached(&self.warm, MakeLanes::of(&missing)).await?;
                 self.catalog.remember_lanes(made);
                 found = self.catalog.lanes(keys);
             }
@@ -207,44 +248,47 @@ impl Inner {
     }
 
     /// Wakes lanes that have due jobs. Call it after the commit that made them due.
-    pub(super) async fn activate(&self, mut lanes: Vec<i32>) -> StoreResult<()> {
+    /// Answers how many slept.
+    pub(super) async fn activate(&self, mut lanes: Vec<i32>) -> StoreResult<i64> {
         if lanes.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         lanes.sort_unstable();
         lanes.dedup();
-        repeat(|| sqlx::query(ACTIVATE).bind(&lanes).execute(&self.pool)).await?;
-        Ok(())
+        let lanes = &lanes;
+        alone(&self.warm, |mut connection| async move {
+            Ok((sqlx::query_scalar(ACTIVATE).bind(lanes).fetch_one(&mut *connection).await?, connection))
+        })
+        .await
     }
 
-    /// The same on the connection that made them due.
-    pub(super) async fn activate_on(
-        &self,
-        mut connection: PoolConnection<Postgres>,
-        mut lanes: Vec<i32>,
-    ) -> StoreResult<()> {
-        if lanes.is_empty() {
-            return Ok(());
+    /// Looks once more, behind the back of who made the jobs of these lanes due, whether a
+    /// claim put one of them to sleep at the same time. Those that come meanwhile are
+    /// looked at together. Where it fails, the sweep finds them.
+    pub(super) fn wake_later(self: &Arc<Self>, lanes: Vec<i32>) {
+        if lanes.is_empty() || !self.waking.add(lanes) {
+            return;
         }
-        lanes.sort_unstable();
-        lanes.dedup();
-        let wake = async {
-            let woken = sqlx::query(ACTIVATE).bind(&lanes).execute(&mut *connection).await;
-            woken.map_err(Fault::from)
-        };
-        match patiently(wake).await {
-            Err(fault) if fault.is_conflict() => {
-                drop(connection);
-                self.activate(lanes).await
+        let inner = Arc::clone(self);
+        tokio::spawn(async move {
+            while let Some(lanes) = inner.waking.next() {
+                match inner.activate(lanes).await {
+                    Ok(0) => {}
+                    // Whoever was told of the work may have looked before.
+                    Ok(_) => inner.room.notify_one(),
+                    Err(fault) => tracing::warn!(%fault, "lanes with new jobs were not looked at again"),
+                }
             }
-            result => result.map(drop).map_err(Into::into),
-        }
+        });
     }
 
     /// Looks again at lanes that a claim put to sleep. Call it after its commit.
     /// Who made their jobs due has told the news already, maybe before this.
     pub(super) async fn look_again(&self, lanes: &[i32]) -> StoreResult<()> {
-        let woken = repeat(|| sqlx::query(LOOK_AGAIN).bind(lanes).execute(&self.pool)).await?;
+        let woken = alone(&self.warm, |mut connection| async move {
+            Ok((sqlx::query(LOOK_AGAIN).bind(lanes).execute(&mut *connection).await?, connection))
+        })
+        .await?;
         if woken.rows_affected() > 0 {
             self.room.notify_one();
         }
@@ -255,7 +299,10 @@ impl Inner {
     /// the commit that made room: lanes come before slots in the order of locks.
     pub(super) async fn unblock(&self, slots: &[i32]) -> StoreResult<()> {
         if !slots.is_empty() {
-            repeat(|| sqlx::query(UNBLOCK).bind(slots).execute(&self.pool)).await?;
+            alone(&self.warm, |mut connection| async move {
+                Ok((sqlx::query(UNBLOCK).bind(slots).execute(&mut *connection).await?, connection))
+            })
+            .await?;
         }
         Ok(())
     }
@@ -273,16 +320,17 @@ impl Inner {
         let took: Vec<i64> = charges.kinds.values().map(|(sum, n)| sum / i64::from(*n)).collect();
         // An average moves a quarter of the way at each observation: see `fair::average_us`.
         let kept: Vec<f64> = charges.kinds.values().map(|(_, n)| 0.75_f64.powi(*n)).collect();
-        repeat(|| {
-            sqlx::query(CHARGE)
-                .bind(&lanes)
-                .bind(&sums)
-                .bind(&tenants)
-                .bind(&kinds)
-                .bind(&took)
-                .bind(&kept)
-                .bind(UNKNOWN_COST_US)
-                .execute(&self.pool)
+        let (lanes, sums, tenants, kinds, took, kept) = (&lanes, &sums, &tenants, &kinds, &took, &kept);
+        alone(&self.warm, |mut connection| async move {
+            let charge = sqlx::query(CHARGE)
+                .bind(lanes)
+                .bind(sums)
+                .bind(tenants)
+                .bind(kinds)
+                .bind(took)
+                .bind(kept)
+                .bind(UNKNOWN_COST_US);
+            Ok((charge.execute(&mut *connection).await?, connection))
         })
         .await?;
         Ok(())

@@ -38,6 +38,7 @@ mod sweep;
 mod tenants;
 mod unit;
 mod wall;
+mod warm;
 mod workers;
 
 use std::sync::Arc;
@@ -58,9 +59,12 @@ use super::names::Catalog;
 /// What all parts of the store share.
 pub(crate) struct Inner {
     pool: PgPool,
+    /// The same pool, for the hot path.
+    warm: warm::Warm,
     orm: DatabaseConnection,
     catalog: Catalog,
     turn: std::sync::atomic::AtomicUsize,
+    waking: lanes::Waking,
     /// Whether requests look from behind the second wall.
     wall: std::sync::atomic::AtomicBool,
     /// There may be work that nobody was told of: a limit got room, a lane woke late.
@@ -91,10 +95,12 @@ impl PostgresStore {
         let pool = connect::pool(&connect, &options).await.map_err(|fault| from_sqlx(&fault))?;
         let orm = SqlxPostgresConnector::from_sqlx_postgres_pool(pool.clone());
         let inner = Inner {
+            warm: warm::Warm::new(pool.clone()),
             pool,
             orm,
             catalog: Catalog::default(),
             turn: 0.into(),
+            waking: lanes::Waking::default(),
             wall: false.into(),
             room: Arc::default(),
         };
@@ -216,13 +222,15 @@ impl PostgresStore {
 
     /// How busy the connections are.
     pub fn pool_status(&self) -> PoolStatus {
-        PoolStatus { size: self.inner.pool.size(), idle: self.inner.pool.num_idle() }
+        let idle = self.inner.pool.num_idle() + self.inner.warm.len();
+        PoolStatus { size: self.inner.pool.size(), idle }
     }
 
     /// Closes all connections; waits until those in use come back, but not for a
     /// server that does not answer.
     pub async fn close(&self) {
         let closed: StoreResult<()> = unit::patiently(async {
+            self.inner.warm.give_back();
             self.inner.pool.close().await;
             Ok(())
         })

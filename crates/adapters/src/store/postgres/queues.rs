@@ -149,7 +149,7 @@ impl QueueStore for PgQueues {
 
     async fn put(&self, put: QueuePut) -> StoreResult<Option<Queue>> {
         let queue = Queue { name: put.name.clone(), settings: put.settings.clone() };
-        let Some(id) = transact_detached(&self.0.pool, put).await? else { return Ok(None) };
+        let Some(id) = transact_detached(&self.0.warm, put).await? else { return Ok(None) };
         self.0.catalog.queues.remember(id, queue.name.clone());
         Ok(Some(queue))
     }

@@ -177,7 +177,7 @@ impl RuleStore for PgRules {
     ) -> StoreResult<RulePut> {
         let (secrets, actor) = (secrets.map(<[_]>::to_vec), actor.clone());
         let put = Put { rule: rule.clone(), secrets, actor, note };
-        transact_detached(&self.0.pool, put).await
+        transact_detached(&self.0.warm, put).await
     }
 
     async fn get(&self, tenant: TenantId, rule: RuleId) -> StoreResult<Option<Rule>> {
@@ -208,7 +208,7 @@ impl RuleStore for PgRules {
         now: Timestamp,
         note: Option<AuditNote>,
     ) -> StoreResult<bool> {
-        transact_detached(&self.0.pool, Delete { tenant, rule, now, note }).await
+        transact_detached(&self.0.warm, Delete { tenant, rule, now, note }).await
     }
 
     async fn by_webhook_key(&self, key: &str) -> StoreResult<Option<Rule>> {

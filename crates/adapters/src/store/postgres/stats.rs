@@ -135,7 +135,7 @@ impl StatStore for PgStats {
             return Ok(());
         }
         let add = Add { stats: stat_documents(batch)?, spreads: spread_documents(batch)? };
-        transact_detached(&self.0.pool, add).await
+        transact_detached(&self.0.warm, add).await
     }
 
     async fn recent(&self, since: Timestamp) -> StoreResult<Vec<(QueueName, Recent)>> {

@@ -95,7 +95,7 @@ pub(super) async fn sweep(inner: &Arc<Inner>, _now: Timestamp) -> StoreResult<Di
     detached(async move {
         depth::fold(&inner.pool).await?;
         let limited: bool = repeat(|| sqlx::query_scalar(LIMITED).fetch_one(&inner.pool)).await?;
-        let counters = if limited { transact(&inner.pool, &Recount).await? } else { 0 };
+        let counters = if limited { transact(&inner.warm, &Recount).await? } else { 0 };
         let (sleeping_lanes, blocked_lanes) = mend_lanes(&inner).await?;
         Ok(Discrepancies { sleeping_lanes, blocked_lanes, counters })
     })

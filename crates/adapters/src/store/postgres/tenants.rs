@@ -160,7 +160,7 @@ impl TenantStore for PgTenants {
         note: Option<AuditNote>,
     ) -> StoreResult<Tenant> {
         let put = Put { slug: slug.clone(), settings: settings.clone(), now, note };
-        transact_detached(&self.0.pool, put).await?;
+        transact_detached(&self.0.warm, put).await?;
         self.found(slug).await
     }
 }

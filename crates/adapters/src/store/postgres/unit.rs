@@ -9,9 +9,10 @@ use std::future::Future;
 use std::time::Duration;
 
 use sea_orm::DbErr;
-use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use sqlx::PgConnection;
 use taskflow_application::ports::{StoreError, StoreResult};
 
+use super::warm::{Connection, Warm};
 use crate::store::error::{Fault, from_orm};
 
 /// How often a unit of work is repeated when the database chose another one.
@@ -67,11 +68,11 @@ pub(super) async fn detached<T: Send + 'static>(
 }
 
 /// Runs `unit` in a transaction. Call it inside of [`detached`].
-pub(super) async fn transact<U: Unit>(pool: &PgPool, unit: &U) -> StoreResult<U::Output> {
+pub(super) async fn transact<U: Unit>(warm: &Warm, unit: &U) -> StoreResult<U::Output> {
     let mut tries = 0;
     loop {
         tries += 1;
-        match patiently(once(pool, unit)).await {
+        match patiently(once(warm, unit)).await {
             Err(fault) if fault.is_conflict() && tries < TRIES => {
                 tracing::debug!(?fault, tries, "repeating a transaction that the database gave up");
             }
@@ -81,9 +82,9 @@ pub(super) async fn transact<U: Unit>(pool: &PgPool, unit: &U) -> StoreResult<U:
 }
 
 /// Runs `unit` in a transaction, detached from the caller.
-pub(super) async fn transact_detached<U: Unit>(pool: &PgPool, unit: U) -> StoreResult<U::Output> {
-    let pool = pool.clone();
-    detached(async move { transact(&pool, &unit).await }).await
+pub(super) async fn transact_detached<U: Unit>(warm: &Warm, unit: U) -> StoreResult<U::Output> {
+    let warm = warm.clone();
+    detached(async move { transact(&warm, &unit).await }).await
 }
 
 /// Gives up a server that does not answer. The connection is dropped in the middle
@@ -102,37 +103,38 @@ pub(super) async fn asked<T>(question: impl Future<Output = Result<T, DbErr>>) -
     patiently(async { question.await.map_err(|fault| from_orm(&fault)) }).await
 }
 
-async fn once<U: Unit>(pool: &PgPool, unit: &U) -> Result<U::Output, Fault> {
-    let mut transaction = begin(pool, U::BEGIN).await?;
-    match unit.run(&mut transaction).await {
+async fn once<U: Unit>(warm: &Warm, unit: &U) -> Result<U::Output, Fault> {
+    let mut connection = begin(warm, U::BEGIN).await?;
+    let end = unit.run(&mut connection).await;
+    let output = match end {
         Ok(End::Commit(output)) => {
-            transaction.commit().await?;
-            Ok(output)
+            sqlx::raw_sql("commit").execute(&mut *connection).await?;
+            output
         }
         Ok(End::Undo(output)) => {
-            transaction.rollback().await?;
-            Ok(output)
+            sqlx::raw_sql("rollback").execute(&mut *connection).await?;
+            output
         }
-        Err(fault) => {
-            // The first fault is the one to tell of; a connection that cannot
-            // roll back fails the test on its way back into the pool.
-            let _ = transaction.rollback().await;
-            Err(fault)
-        }
-    }
+        // Without a word to the server: the pool rolls back what comes back to it, and the
+        // first fault is the one to tell of.
+        Err(fault) => return Err(fault),
+    };
+    warm.keep(connection);
+    Ok(output)
 }
 
 /// Begins a transaction. A connection that broke while it lay idle shows it
 /// here, before anything was done, so another one is tried.
-async fn begin(pool: &PgPool, statement: &'static str) -> sqlx::Result<Transaction<'static, Postgres>> {
-    let mut stale = pool.size();
+async fn begin(warm: &Warm, statement: &'static str) -> sqlx::Result<Connection> {
+    let mut stale = warm.pool().size();
     loop {
-        match pool.begin_with(statement).await {
+        let mut connection = warm.take().await?;
+        match sqlx::raw_sql(statement).execute(&mut *connection).await {
             Err(fault) if stale > 0 && is_broken(&fault) => {
                 tracing::debug!(%fault, "a pooled connection was broken");
                 stale -= 1;
             }
-            result => return result,
+            result => return result.map(|_| connection),
         }
     }
 }
@@ -157,6 +159,26 @@ where
     loop {
         tries += 1;
         match patiently(async { attempt().await.map_err(Fault::from) }).await {
+            Err(fault) if fault.is_conflict() && tries < TRIES => {}
+            result => return result.map_err(Into::into),
+        }
+    }
+}
+
+/// The same on a connection at hand, which `attempt` gives back when it is through with it.
+pub(super) async fn alone<T, F>(warm: &Warm, attempt: impl Fn(Connection) -> F) -> StoreResult<T>
+where
+    F: Future<Output = sqlx::Result<(T, Connection)>>,
+{
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let once = async {
+            let (answer, connection) = attempt(warm.take().await?).await?;
+            warm.keep(connection);
+            Ok(answer)
+        };
+        match patiently::<T, Fault>(once).await {
             Err(fault) if fault.is_conflict() && tries < TRIES => {}
             result => return result.map_err(Into::into),
         }

@@ -107,7 +107,7 @@ impl WorkerStore for PgWorkers {
     }
 
     async fn leave(&self, name: &WorkerName, now: Timestamp) -> StoreResult<()> {
-        transact_detached(&self.0.pool, Leave { name: name.clone(), now }).await
+        transact_detached(&self.0.warm, Leave { name: name.clone(), now }).await
     }
 
     async fn forget(&self, before: Timestamp) -> StoreResult<u32> {

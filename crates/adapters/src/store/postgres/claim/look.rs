@@ -9,7 +9,7 @@ use taskflow_domain::{Timestamp, fair};
 
 use super::Claiming;
 use crate::store::error::Fault;
-use crate::store::postgres::unit::repeat;
+use crate::store::postgres::unit::alone;
 use crate::store::postgres::{Inner, int};
 
 /// For each queue at most one lane of each route is read, through the index of
@@ -146,13 +146,13 @@ pub(super) async fn queues(
     routes: &[i32],
     now: Timestamp,
 ) -> StoreResult<Vec<(i32, bool)>> {
-    let mut found: Vec<(i32, bool)> = repeat(|| {
+    let mut found: Vec<(i32, bool)> = alone(&inner.warm, |mut connection| async move {
         let sql = if tenant.is_some() { QUEUES_OF_TENANT } else { QUEUES };
         let mut query = sqlx::query_as(sql).bind(only).bind(now.micros()).bind(routes);
         if let Some(tenant) = tenant {
             query = query.bind(tenant);
         }
-        query.fetch_all(&inner.pool)
+        Ok((query.fetch_all(&mut *connection).await?, connection))
     })
     .await?;
     found.sort_unstable();

@@ -97,7 +97,7 @@ pub(super) async fn claim(inner: &Arc<Inner>, request: &ClaimRequest) -> StoreRe
     };
     let (inner, name) = (Arc::clone(inner), request.worker.clone());
     detached(async move {
-        let taken = transact(&inner.pool, &claiming).await?;
+        let taken = transact(&inner.warm, &claiming).await?;
         look_again_later(&inner, taken.closed);
         let jobs = hand::claimed_jobs(&inner, &taken.rows, &name, claiming.now, claiming.lease_until).await?;
         Ok(Claim { jobs, more: taken.more })

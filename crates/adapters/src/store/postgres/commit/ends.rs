@@ -1,6 +1,6 @@
 //! Ends of attempts that end their jobs, in one statement.
 
-use sqlx::{PgConnection, PgPool, Row};
+use sqlx::{PgConnection, Row};
 use taskflow_application::ports::StoreResult;
 use taskflow_domain::attempt::AttemptEnd;
 use taskflow_domain::{Decision, Guard, JobChange, LeaseToken, Standing};
@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use super::Outcome;
 use crate::store::error::Fault;
-use crate::store::postgres::unit::repeat;
+use crate::store::postgres::unit::alone;
+use crate::store::postgres::warm::Warm;
 use crate::store::row::CountersRow;
 
 /// The delete is the fence: what it does not find was not held any more. It
@@ -159,8 +160,11 @@ impl Ends {
     }
 
     /// Commits the ends, and nothing else.
-    pub(super) async fn commit_alone(&self, pool: &PgPool) -> StoreResult<Outcome> {
-        let row = repeat(|| self.query().fetch_one(pool)).await?;
+    pub(super) async fn commit_alone(&self, warm: &Warm) -> StoreResult<Outcome> {
+        let row = alone(warm, |mut connection| async move {
+            Ok((self.query().fetch_one(&mut *connection).await?, connection))
+        })
+        .await?;
         self.outcome(&row).map_err(|fault| Fault::from(fault).into())
     }
 

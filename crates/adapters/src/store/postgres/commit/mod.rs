@@ -80,8 +80,8 @@ pub(super) async fn commit(
     let inner = Arc::clone(inner);
     let done = detached(async move {
         let outcome = match &work {
-            Work::Ends(ends) => ends.commit_alone(&inner.pool).await?,
-            Work::All(changes) => transact(&inner.pool, changes.as_ref()).await?,
+            Work::Ends(ends) => ends.commit_alone(&inner.warm).await?,
+            Work::All(changes) => transact(&inner.warm, changes.as_ref()).await?,
         };
         inner.activate(outcome.due_lanes).await?;
         inner.unblock(&outcome.freed_slots).await?;

@@ -2,8 +2,9 @@
 //!
 //! One statement writes a batch: it claims the idempotency keys, leaves out the
 //! jobs whose keys were taken, and writes the rest. Where no tenant has a limit
-//! on its backlog and no key was taken, that is all. The lanes of due jobs are
-//! woken after the commit.
+//! on its backlog and no key was taken, that is all: lanes that sleep are woken with
+//! their jobs. After the commit the lanes are looked at once more, because a claim may
+//! have put one to sleep at the same time; nobody waits for that.
 
 mod backlog;
 mod write;
@@ -11,8 +12,7 @@ mod write;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use sqlx::pool::PoolConnection;
-use sqlx::{PgConnection, Postgres};
+use sqlx::PgConnection;
 use taskflow_application::ports::{Inserted, NewJob, StoreResult};
 use taskflow_domain::{JobId, JobState};
 use uuid::Uuid;
@@ -136,9 +136,6 @@ impl Prepared {
     }
 }
 
-/// What became of jobs, and the connection that wrote them.
-type Written = (Vec<Inserted>, PoolConnection<Postgres>);
-
 /// What became of jobs that are inserted whole or not at all.
 struct Whole {
     answers: Vec<Inserted>,
@@ -205,11 +202,11 @@ pub(super) async fn insert(
         // Without keys nothing can be refused but for a backlog, which closes the statement as a whole.
         let keyless = fill.batch.jobs.iter().all(|job| job.spec.idempotency_key.is_none());
         let alone = (!atomic || keyless) && fill.batch.written.len() <= CHUNK;
-        if alone && let Some((answers, connection)) = fill.in_one_statement(&inner).await? {
-            inner.activate_on(connection, fill.due_lanes(&answers)).await?;
+        if alone && let Some(answers) = fill.in_one_statement(&inner).await? {
+            inner.wake_later(fill.due_lanes(&answers));
             return Ok(answers);
         }
-        let answers = transact(&inner.pool, &fill).await?;
+        let answers = transact(&inner.warm, &fill).await?;
         if !atomic || answers.iter().all(is_good) {
             inner.activate(fill.due_lanes(&answers)).await?;
         }
@@ -236,7 +233,7 @@ impl Unit for Fill {
         let written = backlog::admit(connection, &self.batch, &mut answers).await?;
         let mut lost = Vec::new();
         for chunk in written.chunks(CHUNK) {
-            if let Some(chunk_lost) = write(connection, &self.batch, chunk, &[]).await? {
+            if let Some(chunk_lost) = write(connection, &self.batch, chunk, &[], &[]).await? {
                 lost.extend(chunk_lost);
             }
         }
@@ -266,16 +263,15 @@ impl Fill {
         }
         let mut lost = Vec::new();
         for chunk in admitted.chunks(CHUNK) {
-            lost.extend(write(connection, batch, chunk, &[]).await?.unwrap_or_default());
+            lost.extend(write(connection, batch, chunk, &[], &[]).await?.unwrap_or_default());
         }
         self.answer_lost(connection, lost, &mut answers).await?;
         Ok(Whole { answers, inserted: true })
     }
 
-    /// Writes the batch in a statement that commits by itself, and gives the connection
-    /// for what follows. `None` says that a tenant has a limit on its backlog and
-    /// nothing was written.
-    async fn in_one_statement(&self, inner: &Inner) -> StoreResult<Option<Written>> {
+    /// Writes the batch in a statement that commits by itself and wakes its lanes. `None`
+    /// says that a tenant has a limit on its backlog and nothing was written.
+    async fn in_one_statement(&self, inner: &Inner) -> StoreResult<Option<Vec<Inserted>>> {
         let mut tenants: Vec<i32> = self.batch.jobs.iter().map(|job| job.spec.tenant.0).collect();
         tenants.sort_unstable();
         tenants.dedup();
@@ -289,14 +285,17 @@ impl Fill {
         }
     }
 
-    async fn attempt(&self, inner: &Inner, tenants: &[i32]) -> Result<Option<Written>, Fault> {
-        let mut connection = inner.pool.acquire().await?;
-        let Some(lost) = write(&mut connection, &self.batch, &self.batch.written, tenants).await? else {
-            return Ok(None);
-        };
+    async fn attempt(&self, inner: &Inner, tenants: &[i32]) -> Result<Option<Vec<Inserted>>, Fault> {
+        let mut connection = inner.warm.take().await?;
         let mut answers = vec![Inserted::New; self.batch.jobs.len()];
-        self.answer_lost(&mut connection, lost, &mut answers).await?;
-        Ok(Some((answers, connection)))
+        let lanes = self.due_lanes(&answers);
+        let lost = write(&mut connection, &self.batch, &self.batch.written, tenants, &lanes).await?;
+        let written = lost.is_some();
+        if let Some(lost) = lost {
+            self.answer_lost(&mut connection, lost, &mut answers).await?;
+        }
+        inner.warm.keep(connection);
+        Ok(written.then_some(answers))
     }
 
     /// Answers for the jobs whose keys were taken, and for the doubles of the batch.
@@ -324,7 +323,7 @@ impl Fill {
                 if tries == KEY_TRIES {
                     return Err(rejected("idempotency keys come and go").into());
                 }
-                lost = write(connection, &self.batch, &lost, &[]).await?.unwrap_or_default();
+                lost = write(connection, &self.batch, &lost, &[], &[]).await?.unwrap_or_default();
             }
         }
         for &(at, first) in &self.batch.doubles {

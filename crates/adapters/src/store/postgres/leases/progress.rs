@@ -49,7 +49,7 @@ pub(in crate::store::postgres) async fn progress(
     if reports.is_empty() {
         return Ok(Vec::new());
     }
-    transact_detached(&inner.pool, Reports { all: reports.to_vec(), at }).await
+    transact_detached(&inner.warm, Reports { all: reports.to_vec(), at }).await
 }
 
 type LeaseKey = (i32, Uuid, i64);
