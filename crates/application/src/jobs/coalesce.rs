@@ -1,11 +1,12 @@
 //! Group commit of concurrent submits.
 //!
-//! Whoever submits while fewer than two inserts are under way starts one at once,
-//! so one caller pays nothing for the company it does not have. Whoever comes
-//! later waits in line, and the whole line goes into the next transaction. There
-//! are two, so that one is written while what belongs to the other is done before
-//! and after its commit. Each caller is answered after the commit of its own job, never
-//! before. Where a transaction fails for a reason that only one job may have
+//! Whoever submits while no insert is under way starts one at once, so one caller
+//! pays nothing for the company it does not have. Whoever comes later waits in line,
+//! and the whole line goes into the next transaction. Callers that were just answered
+//! often come again at once: they are let in before the line is cut, or two halves of
+//! them would take turns in twice as many transactions. Only behind a long line is a
+//! second transaction begun beside the first. Each caller is answered after the commit
+//! of its own job, never before. Where a transaction fails for a reason that only one job may have
 //! caused, the jobs of it are inserted one by one, so that a faulty one does not
 //! fail its neighbours.
 
@@ -25,6 +26,10 @@ use crate::tally::Subject;
 const MAX_LINE: usize = 1_000;
 /// So many transactions are under way at most.
 const AT_ONCE: u8 = 2;
+/// The line behind which a further one is begun.
+const LONG_LINE: usize = 100;
+/// How often those who run beside it are let run before a line is cut that grows each time.
+const MOST_YIELDS: usize = 32;
 
 struct Entry {
     job: NewJob,
@@ -79,7 +84,7 @@ impl Coalescer {
     fn enter(&self, entry: Entry) -> bool {
         let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
         line.waiting.push(entry);
-        let more = line.inserting < AT_ONCE;
+        let more = line.inserting == 0 || (line.inserting < AT_ONCE && line.waiting.len() >= LONG_LINE);
         line.inserting += u8::from(more);
         more
     }
@@ -94,13 +99,32 @@ impl Coalescer {
         batch
     }
 
+    /// Lets those run who were answered, as long as more of them come.
+    async fn let_in(&self) {
+        let waiting = || self.line.lock().unwrap_or_else(PoisonError::into_inner).waiting.len();
+        let mut came = waiting();
+        for _ in 0..MOST_YIELDS {
+            tokio::task::yield_now().await;
+            let now = waiting();
+            if now == came || now >= MAX_LINE {
+                return;
+            }
+            came = now;
+        }
+    }
+
     async fn insert_until_idle(self) {
         let _turn = Turn(self.line.clone());
+        let mut company = false;
         loop {
+            if company {
+                self.let_in().await;
+            }
             let batch = self.next();
             if batch.is_empty() {
                 return;
             }
+            company = batch.len() > 1;
             histogram!(meter::SUBMIT_BATCH).record(batch.len() as f64);
             let (jobs, answers): (Vec<_>, Vec<_>) =
                 batch.into_iter().map(|entry| (entry.job, entry.answer)).unzip();

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use sqlx::{PgConnection, Row};
 use taskflow_application::ports::StoreResult;
@@ -122,6 +123,9 @@ from unnest($3::int4[], $4::int4[], $5::int8[], $6::float8[]) k(tenant_id, kind_
 cross join lateral (select coalesce((
     select c.cost_us from kind_cost c where c.tenant_id = k.tenant_id and c.kind_id = k.kind_id), $7) cost_us) o
 on conflict (tenant_id, kind_id) do update set cost_us = excluded.cost_us";
+
+/// How long after a write its lanes are looked at again: those of many writes at once.
+const SECOND_LOOK: Duration = Duration::from_millis(2);
 
 /// Lanes that wait for a second look after their jobs were written.
 #[derive(Default)]
@@ -271,7 +275,9 @@ impl Inner {
         }
         let inner = Arc::clone(self);
         tokio::spawn(async move {
-            while let Some(lanes) = inner.waking.next() {
+            loop {
+                tokio::time::sleep(SECOND_LOOK).await;
+                let Some(lanes) = inner.waking.next() else { return };
                 match inner.activate(lanes).await {
                     Ok(0) => {}
                     // Whoever was told of the work may have looked before.

@@ -230,8 +230,10 @@ impl PostgresStore {
     /// server that does not answer.
     pub async fn close(&self) {
         let closed: StoreResult<()> = unit::patiently(async {
+            let closing = self.inner.pool.close();
+            // Nothing is kept any more from here on.
             self.inner.warm.give_back();
-            self.inner.pool.close().await;
+            closing.await;
             Ok(())
         })
         .await;

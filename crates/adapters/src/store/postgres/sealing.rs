@@ -38,6 +38,6 @@ impl PostgresStore {
 
     /// The key of secrets that the database holds, made if there is none, and whether it was.
     pub async fn make_sealing_key(&self) -> StoreResult<(Vec<u8>, bool)> {
-        transact_detached(&self.inner.pool, Make).await
+        transact_detached(&self.inner.warm, Make).await
     }
 }
