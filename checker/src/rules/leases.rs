@@ -34,9 +34,10 @@ pub(super) fn do_not_overlap(lives: &Lives<'_>, found: &mut Found) {
             else {
                 continue;
             };
-            if let Some(until) =
-                lives.lease_end(attempt, ended - lives.slack()).filter(|until| *until > ended + lives.slack())
-            {
+            // A beat just before may not have been seen yet, and a leave just before ended it.
+            let about = [ended - lives.slack(), ended + lives.slack()];
+            let until = about.iter().filter_map(|at| lives.lease_end(attempt, *at)).min();
+            if let Some(until) = until.filter(|until| *until > ended + lives.slack()) {
                 found.add(format!(
                     "the lease of attempt {} of {} was taken back at {ended} and lasted until {until}",
                     attempt.number, row.job

@@ -17,7 +17,7 @@ use taskflow_tests::wire::{Trouble, Wire};
 
 /// Bytes between two cuts in the ordinary test command; `TASKFLOW_CUT_STEP=1`
 /// cuts at every byte.
-const STEP: u64 = 23;
+const STEP: u64 = 13;
 
 fn jobs(stores: Stores, seed: u64) -> Jobs {
     Jobs::new(World {
