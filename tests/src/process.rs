@@ -9,6 +9,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -75,7 +76,7 @@ impl Launch {
 
     /// Starts it and does not wait.
     pub fn spawn(mut self) -> Result<Process> {
-        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let port = free_port()?;
         if self.listens {
             // The worker has a listener of its own, for its health.
             for name in ["TASKFLOW_LISTEN", "TASKFLOW_WORKER_LISTEN"] {
@@ -223,6 +224,19 @@ pub fn client() -> Result<reqwest::Client> {
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
     Ok(reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build()?)
+}
+
+/// A port that nobody listens on. It is none of those that the system gives to outgoing
+/// connections, or one of them could take it before the process that it is meant for.
+pub fn free_port() -> Result<u16> {
+    const FIRST: u32 = 20_000;
+    const COUNT: u32 = 12_000;
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    // Tests that run at the same time begin at places of their own.
+    let place = std::process::id().wrapping_mul(97).wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed));
+    let ports = (0..COUNT).map(|n| FIRST + place.wrapping_add(n) % COUNT);
+    let mut ports = ports.filter_map(|port| u16::try_from(port).ok());
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).context("no port is free")
 }
 
 /// Waits until `found` answers something, asking again and again.

@@ -1,13 +1,12 @@
 //! One private PostgreSQL server: made, started, stopped, crashed.
 
 use std::fs::{self, File};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::process::variable;
+use crate::process::{free_port, variable};
 
 /// How a server is to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,7 +187,7 @@ fn start_anywhere(files: &Files, care: Care) -> Result<u16> {
     // Another process may take the port between finding it free and using it.
     let mut failure = None;
     for _ in 0..5 {
-        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let port = free_port()?;
         configure(files, care, port)?;
         match start(files, port) {
             Ok(()) => return Ok(port),
