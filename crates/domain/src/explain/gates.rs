@@ -90,7 +90,7 @@ fn own(facts: &Facts, now: Timestamp) -> Option<GateReport> {
             Some(GateReport {
                 since,
                 opens_when: Some("somebody resumes the job".into()),
-                ..gate(Gate::PausedJob, false, format!("it is held by an operator{also}"))
+                ..gate(Gate::PausedJob, false, format!("somebody holds it{also}"))
             })
         }
         _ => None,
