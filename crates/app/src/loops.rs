@@ -13,6 +13,7 @@ use taskflow_adapters::telemetry::{
 use taskflow_application::World;
 use taskflow_application::access::Access;
 use taskflow_application::audit::Audit;
+use taskflow_application::automation::Pulse;
 use taskflow_application::insight::Insight;
 use taskflow_application::maintain::{Maintain, Step};
 use taskflow_application::meter;
@@ -114,12 +115,24 @@ pub(crate) fn start_telling(runner: &Runner, world: &World, name: &str) {
     });
 }
 
+/// Often enough to notice an outage of half a lease as what it is.
+fn often(lease_ms: u64) -> Rhythm {
+    every(Duration::from_millis((lease_ms / 10).clamp(200, 1_000)))
+}
+
+/// What a process needs between two pulses that has no engine of its own.
+pub(crate) fn start_contact(runner: &Runner, pulse: &Pulse, lease_ms: u64) {
+    let pulse = pulse.clone();
+    runner.start("contact", often(lease_ms), move || {
+        let pulse = pulse.clone();
+        async move { pulse.keep_contact().await }
+    });
+}
+
 /// What keeps the engine going: any number of processes may do it.
 pub(crate) fn start_engine(runner: &Runner, world: &World, maintain: Arc<Maintain>, lease_ms: u64) {
-    // Often enough to notice an outage of half a lease as what it is.
-    let reap = Duration::from_millis((lease_ms / 10).clamp(200, 1_000));
     let steps = Arc::clone(&maintain);
-    runner.start("reap", every(reap), move || {
+    runner.start("reap", often(lease_ms), move || {
         let steps = Arc::clone(&steps);
         async move { steps.reap().await }
     });

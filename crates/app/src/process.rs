@@ -147,6 +147,9 @@ impl Process {
             }
         };
         loops::start_key_uses(runner, &state.access);
+        if let (false, Some(pulse)) = (self.parts.worker, &state.pulse) {
+            loops::start_contact(runner, pulse, self.config.worker.lease_ms);
+        }
         let router = if self.parts.api { rest::router(state) } else { rest::health_router(state) };
         server::serve(listener, router, limits, self.stop.clone()).await;
     }

@@ -1,6 +1,6 @@
 //! Bounded ticks, on a server without a runner and beside one.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use taskflow_tests::process::eventually;
 
@@ -114,6 +114,32 @@ async fn a_pulse_ends_with_its_jobs() -> Result<()> {
     for job in made["items"].as_array().into_iter().flatten() {
         assert_eq!(api.outcomes(&super::api::id_of(job)?).await?, ["SUCCEEDED"]);
     }
+    Ok(())
+}
+
+/// However seldom pulses come, one takes back what a worker lost long ago.
+#[tokio::test]
+async fn a_pulse_takes_back_lost_leases() -> Result<()> {
+    let store = Store::postgres().await?;
+    let process = store.launch("api").env("TASKFLOW_LEASE_MS", "1000").start().await?;
+    let api = Api::new(&process.url)?;
+    let id = api.submit(&json!({ "kind": "remote" })).await?;
+    let claim = json!({ "worker_id": "gone", "kinds": ["remote"], "lease_ms": 1000 });
+    let (_, claimed) = api.post("/v1/worker/claim", &claim).await?;
+    assert_eq!(claimed["items"][0]["id"], json!(id), "{claimed}");
+    // The server's clock tells when the lease, and the grace of a new process, are over.
+    let other = api.submit(&json!({ "kind": "clock" })).await?;
+    let begun = api.job(&other).await?["created_at"].as_str().context("a time")?.to_owned();
+    let begun = chrono::DateTime::parse_from_rfc3339(&begun)?;
+    eventually("the lease is long over", async || {
+        let id = api.submit(&json!({ "kind": "clock" })).await?;
+        let now = api.job(&id).await?["created_at"].as_str().context("a time")?.to_owned();
+        let passed = chrono::DateTime::parse_from_rfc3339(&now)? - begun;
+        Ok((passed > chrono::TimeDelta::seconds(3)).then_some(()))
+    })
+    .await?;
+    pulse(&api, json!({ "max_jobs": 0 })).await?;
+    assert_eq!(api.outcomes(&id).await?, ["LEASE_EXPIRED"], "{}", api.job(&id).await?);
     Ok(())
 }
 

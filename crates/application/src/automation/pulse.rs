@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use taskflow_domain::Timestamp;
 
 use super::Automation;
-use crate::maintain::Maintain;
+use crate::maintain::{Maintain, Step};
 use crate::ports::StoreResult;
 
 /// Steps of each kind in one pulse.
@@ -61,6 +61,12 @@ impl Pulse {
     /// A pulse over these loops.
     pub fn new(automation: Automation, maintain: Arc<Maintain>, worker: Arc<dyn PulseWorker>) -> Self {
         Self { automation, maintain, worker }
+    }
+
+    /// Keeps contact with the database between two pulses, so that the next one may take
+    /// back leases.
+    pub async fn keep_contact(&self) -> StoreResult<Step> {
+        self.maintain.keep_contact().await
     }
 
     /// Fires what is due, dispatches what happened, and runs at most `jobs` due
