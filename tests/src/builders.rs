@@ -1,10 +1,16 @@
 //! Jobs, tenants, queues and workers for tests. Time and ids are arguments: no
 //! test reads a clock, so every run of it is the same run.
 
+use std::sync::Arc;
+
 use anyhow::{Context as _, Result};
+use taskflow_application::World;
+use taskflow_application::drains::Drains;
+use taskflow_application::memory::{LocalWakeups, ManualClock, SeededIds, SeededJitter};
 use taskflow_application::ports::{
     ClaimRequest, Committed, Inserted, NewJob, QueuePut, Route, Stores, Worker,
 };
+use taskflow_application::tally::Tally;
 use taskflow_domain::queue::QueueSettings;
 use taskflow_domain::target::{Builtin, Target};
 use taskflow_domain::tenant::{Tenant, TenantSettings};
@@ -27,6 +33,20 @@ pub const fn at(ms: i64) -> Timestamp {
 pub const fn job_id(n: u32) -> JobId {
     let ms = (START.micros() / 1_000) as u128 + n as u128;
     JobId(Uuid::from_u128((ms << 80) | (7 << 76) | (2 << 62) | n as u128))
+}
+
+/// What use cases stand on: these stores, this clock, and ids and chance of a seed.
+pub fn world(stores: Stores, clock: &Arc<ManualClock>, seed: u64) -> World {
+    World {
+        stores,
+        clock: clock.clone(),
+        ids: Arc::new(SeededIds::new(seed)),
+        jitter: Arc::new(SeededJitter::new(seed)),
+        wakeups: Arc::new(LocalWakeups::default()),
+        tally: Tally::default(),
+        drains: Drains::default(),
+        vault: None,
+    }
 }
 
 /// The name of a queue.
@@ -85,7 +105,7 @@ pub fn report(lease: &Lease, verdict: Verdict, at: Timestamp) -> JobChange {
 
 /// A report of `verdict` at `at`, after `took_us` of slot time.
 pub fn report_after(lease: &Lease, verdict: Verdict, at: Timestamp, took_us: i64) -> JobChange {
-    change::settle(lease, Report { verdict, at, took_us, random: 0.5 })
+    change::settle(lease, Report { verdict, at, took_us, random: 0.5, place: 0 })
 }
 
 /// A job to be inserted, PENDING at [`START`] in the queue `default` and run by

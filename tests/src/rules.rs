@@ -11,7 +11,7 @@ use taskflow_application::World;
 use taskflow_application::automation::{Automation, RuleWish, Tools};
 use taskflow_application::caller::Caller;
 use taskflow_application::jobs::Jobs;
-use taskflow_application::memory::{LocalWakeups, ManualClock, SeededIds, SeededJitter};
+use taskflow_application::memory::ManualClock;
 use taskflow_application::ports::{Clock as _, FiringPage, JobFilter, NewFiring, Page, Stores};
 use taskflow_domain::rule::{Cause, Health, Mode, TriggerKind};
 use taskflow_domain::{
@@ -20,7 +20,7 @@ use taskflow_domain::{
 };
 use uuid::Uuid;
 
-use crate::builders::{START, job_id};
+use crate::builders::{START, job_id, world};
 
 /// The id of rule number `n`, in the order of the numbers.
 pub const fn rule_id(n: u32) -> RuleId {
@@ -154,16 +154,7 @@ impl Stage {
     /// Another process on the same store: its ids are its own.
     pub fn seeded(stores: &Stores, seed: u64) -> Result<Self> {
         let clock = Arc::new(ManualClock::new(START));
-        let world = World {
-            stores: stores.clone(),
-            clock: clock.clone(),
-            ids: Arc::new(SeededIds::new(seed)),
-            jitter: Arc::new(SeededJitter::new(seed)),
-            wakeups: Arc::new(LocalWakeups::default()),
-            tally: taskflow_application::tally::Tally::default(),
-            drains: taskflow_application::drains::Drains::default(),
-            vault: None,
-        };
+        let world = world(stores.clone(), &clock, seed);
         let conditions = Arc::new(CelEngine::start(1)?);
         let tools = Tools { conditions, signatures: Arc::new(Verifier) };
         Ok(Self {

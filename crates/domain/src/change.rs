@@ -201,4 +201,6 @@ pub struct Report {
     pub took_us: i64,
     /// Uniform in 0.0..1.0, for the jitter of the next delay.
     pub random: f64,
+    /// Which of the jobs it is that were lost with it, and not for the first time.
+    pub place: u32,
 }

@@ -250,7 +250,7 @@ impl World {
     }
 
     fn report(&self, verdict: Verdict, took_us: i64) -> Report {
-        Report { verdict, at: self.now, took_us, random: 0.5 }
+        Report { verdict, at: self.now, took_us, random: 0.5, place: 0 }
     }
 
     /// What runs on the model, and of that the leases of these numbers.

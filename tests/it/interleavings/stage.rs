@@ -9,7 +9,7 @@ use taskflow_adapters::store::postgres::{PostgresOptions, PostgresStore};
 use taskflow_adapters::webhook::Verifier;
 use taskflow_application::automation::{Automation, Tools};
 use taskflow_application::jobs::{JobWish, Jobs};
-use taskflow_application::memory::{LocalWakeups, ManualClock, SeededIds, SeededJitter};
+use taskflow_application::memory::ManualClock;
 use taskflow_application::ports::{Discrepancies, JobFilter, Page, QueuePut, Worker};
 use taskflow_application::work::{Ended, Work};
 use taskflow_application::{Caller, World};
@@ -20,7 +20,7 @@ use taskflow_domain::target::{Builtin, Target};
 use taskflow_domain::{
     ClaimedJob, Job, JobId, Json, Lease, Rule, TenantId, TenantSlug, Timestamp, Verdict, WorkerName,
 };
-use taskflow_tests::builders::{START, policy, queue, worker};
+use taskflow_tests::builders::{START, policy, queue, worker, world};
 use taskflow_tests::postgres::{Database, fresh_database};
 use taskflow_tests::sim::{job_name, payload_of, tables, token_name};
 use taskflow_tests::stepping::{Gate, Outcome, Proxy, in_order};
@@ -86,19 +86,6 @@ pub(super) struct Stage {
     database: Database,
 }
 
-fn world(store: &PostgresStore, clock: &Arc<ManualClock>, seed: u64) -> World {
-    World {
-        stores: store.stores(),
-        clock: clock.clone(),
-        ids: Arc::new(SeededIds::new(seed)),
-        jitter: Arc::new(SeededJitter::new(seed)),
-        wakeups: Arc::new(LocalWakeups::default()),
-        tally: taskflow_application::tally::Tally::default(),
-        drains: taskflow_application::drains::Drains::default(),
-        vault: None,
-    }
-}
-
 pub(super) fn caller() -> Caller {
     Caller::trusted(TenantSlug::fallback())
 }
@@ -127,7 +114,7 @@ impl Stage {
         let clock = Arc::new(ManualClock::new(START));
         let (monitor, connection) = tokio_postgres::connect(&database.url, tokio_postgres::NoTls).await?;
         tokio::spawn(connection);
-        let direct = world(&store, &clock, 1);
+        let direct = world(store.stores(), &clock, 1);
         let tenant = direct.stores.tenants.get(&TenantSlug::fallback()).await?.context("a tenant")?.id;
         let mut stage = Self {
             clock: Arc::clone(&clock),
@@ -154,7 +141,7 @@ impl Stage {
         let proxy = Proxy::start(&self.database.url).await?;
         let options = PostgresOptions { max_connections: 2, ..PostgresOptions::default() };
         let store = PostgresStore::connect(&proxy.url, options).await?;
-        let world = world(&store, &self.clock, 10 + index as u64);
+        let world = world(store.stores(), &self.clock, 10 + index as u64);
         self.gates.push(proxy.gate.clone());
         let worker = worker(&format!("session-{index}"))?;
         self.sessions.push(Session { world, worker, _proxy: proxy, _store: store });

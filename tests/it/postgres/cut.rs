@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use taskflow_adapters::store::postgres::{PostgresOptions, PostgresStore};
+use taskflow_application::Caller;
 use taskflow_application::jobs::{JobWish, Jobs};
-use taskflow_application::memory::{LocalWakeups, ManualClock, SeededIds, SeededJitter};
+use taskflow_application::memory::ManualClock;
 use taskflow_application::ports::{JobFilter, Stores};
-use taskflow_application::{Caller, World};
 use taskflow_domain::{Json, TenantSlug};
-use taskflow_tests::builders::{START, kind};
+use taskflow_tests::builders::{START, kind, world};
 use taskflow_tests::postgres::fresh_database;
 use taskflow_tests::process::variable;
 use taskflow_tests::wire::{Trouble, Wire};
@@ -20,16 +20,7 @@ use taskflow_tests::wire::{Trouble, Wire};
 const STEP: u64 = 13;
 
 fn jobs(stores: Stores, seed: u64) -> Jobs {
-    Jobs::new(World {
-        stores,
-        clock: Arc::new(ManualClock::new(START)),
-        ids: Arc::new(SeededIds::new(seed)),
-        jitter: Arc::new(SeededJitter::new(seed)),
-        wakeups: Arc::new(LocalWakeups::default()),
-        tally: taskflow_application::tally::Tally::default(),
-        drains: taskflow_application::drains::Drains::default(),
-        vault: None,
-    })
+    Jobs::new(world(stores, &Arc::new(ManualClock::new(START)), seed))
 }
 
 fn wish(number: u64) -> Result<JobWish> {

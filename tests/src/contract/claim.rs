@@ -291,7 +291,8 @@ pub async fn experience_sets_the_charge(stores: &Stores) -> Result<()> {
     let job = scene.claim_one(at(0)).await?;
     let charged = job.lease.charged_us;
     let took = 1_000_000;
-    let report = taskflow_domain::Report { verdict: success(), at: at(1_000), took_us: took, random: 0.5 };
+    let report =
+        taskflow_domain::Report { verdict: success(), at: at(1_000), took_us: took, random: 0.5, place: 0 };
     scene.done(&settle(&job.lease, report)).await?;
     let job = scene.claim_one(at(1_000)).await?;
     assert_eq!(job.lease.charged_us, taskflow_domain::fair::average_us(charged, took));

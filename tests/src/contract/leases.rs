@@ -1,12 +1,16 @@
 //! Leases: looking at them, extending them, telling progress, finding the lost.
 
-use anyhow::{Context as _, Result};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use taskflow_application::memory::ManualClock;
 use taskflow_application::ports::{ClaimRequest, Committed, Extended, Stores};
+use taskflow_application::work::{Ended, Settled, Work};
 use taskflow_domain::{
-    ClaimedJob, JobId, JobState, LeaseToken, Progress, TenantId, Timestamp, Verdict, event,
+    ClaimedJob, JobId, JobState, LeaseToken, Progress, Standing, TenantId, Timestamp, Verdict, event,
 };
 
-use crate::builders::{Scene, at, false_token, job_id, report, success, worker};
+use crate::builders::{Scene, at, false_token, job_id, report, success, worker, world};
 
 async fn claim_until(scene: &Scene<'_>, until: Timestamp, now: Timestamp) -> Result<ClaimedJob> {
     let request = ClaimRequest { lease_until: Some(until), ..scene.request(1, now) };
@@ -95,6 +99,43 @@ pub async fn an_expired_lease_can_be_settled(stores: &Stores) -> Result<()> {
     assert_eq!(scene.commit(&report(&claimed.lease, success(), at(2_001))).await?, Committed::Refused);
     assert_eq!(scene.consistent(id, at(2_001)).await?.standing.state(), JobState::Pending);
     scene.healthy(at(2_001)).await
+}
+
+/// Jobs that lost their worker together come back together once, and the second time
+/// one by one: whichever of them took the worker down does not take the others again.
+pub async fn lost_again_they_come_back_apart(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    let jobs = (1..=4).map(|n| scene.job(n)).collect::<Result<Vec<_>>>()?;
+    scene.put(jobs).await?;
+    let clock = Arc::new(ManualClock::new(at(0)));
+    let work = Work::new(world(stores.clone(), &clock, 1));
+    let mut due = Vec::new();
+    for round in 0..2 {
+        let from = round * 10_000;
+        let request = ClaimRequest { lease_until: Some(at(from + 1_000)), ..scene.request(4, at(from)) };
+        assert_eq!(stores.jobs.claim(&request).await?.jobs.len(), 4);
+        let now = at(from + 2_000);
+        clock.set(now);
+        let lost = |lease| Ended { lease, verdict: Verdict::Lost, took_us: 0 };
+        let ended: Vec<_> = stores.jobs.expired(now, 9).await?.into_iter().map(lost).collect();
+        assert_eq!(ended.len(), 4);
+        let settled = work.settle_lapsed(&ended).await?;
+        assert!(settled.iter().all(|settled| *settled != Settled::LeaseLost), "{settled:?}");
+        due.clear();
+        for n in 1..=4 {
+            let job = scene.consistent(job_id(n), now).await?;
+            let (Standing::Scheduled { due: at, .. } | Standing::Pending { due: at }) = job.standing else {
+                bail!("it does not come back: {:?}", job.standing)
+            };
+            due.push(at.micros_since(now) / 1_000);
+        }
+        due.sort_unstable();
+        if round == 0 {
+            assert_eq!(due, [0; 4]);
+        }
+    }
+    assert!(due.is_sorted_by(|one, next| next - one >= 125) && due[3] < 1_000, "{due:?}");
+    scene.healthy(at(12_000)).await
 }
 
 /// Whoever takes leases back comes a little late, and one that was extended

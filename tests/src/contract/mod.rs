@@ -56,7 +56,7 @@ macro_rules! contract_suite {
                 a_running_job_keeps_running_when_edited an_edit_of_a_lost_lease_is_refused;
             leases: leases_are_as_they_were_claimed a_lease_expires_unless_extended
                 a_lease_ends_with_its_timeout
-                an_expired_lease_can_be_settled an_extended_lease_is_not_taken_back
+                an_expired_lease_can_be_settled lost_again_they_come_back_apart an_extended_lease_is_not_taken_back
                 only_a_held_lease_is_extended
                 a_lease_ends_with_its_workers progress_is_kept progress_needs_the_lease
                 progress_may_come_in_bundles;

@@ -47,13 +47,22 @@ impl Work {
     }
 
     /// The same for leases that were found to have ended a moment ago: whoever
-    /// extended its lease since then keeps it.
+    /// extended its lease since then keeps it. Jobs that are lost again come back
+    /// apart from each other.
     pub async fn settle_lapsed(&self, ended: &[Ended]) -> StoreResult<Vec<Settled>> {
         self.settle_as(ended, By::Reaper).await
     }
 
     async fn settle_as(&self, ended: &[Ended], by: By) -> StoreResult<Vec<Settled>> {
-        let changes: Vec<_> = ended.iter().map(|end| self.decide(&end.lease, end, by)).collect();
+        let mut suspects = 0..;
+        let changes: Vec<_> = ended
+            .iter()
+            .map(|end| {
+                let again = end.verdict == Verdict::Lost && end.lease.counters.lost > 0;
+                let place = if again { suspects.next() } else { None };
+                self.decide(&end.lease, end, by, place.unwrap_or_default())
+            })
+            .collect();
         let committed = self.world.stores.jobs.commit(&changes).await?;
         let mut settled: Vec<_> =
             changes.iter().zip(&committed).map(|(change, done)| answer(change, *done)).collect();
@@ -99,7 +108,7 @@ impl Work {
             // Only a lease that differs by the request to cancel is still ours.
             if let Some(lease) = lease.filter(|lease| lease.token == ended[at].lease.token) {
                 places.push(at);
-                again.push(self.decide(&lease, &ended[at], by));
+                again.push(self.decide(&lease, &ended[at], by, at as u32));
             }
         }
         if again.is_empty() {
@@ -113,12 +122,13 @@ impl Work {
         Ok(())
     }
 
-    fn decide(&self, lease: &Lease, ended: &Ended, by: By) -> JobChange {
+    fn decide(&self, lease: &Lease, ended: &Ended, by: By, place: u32) -> JobChange {
         let report = Report {
             verdict: ended.verdict.clone(),
             at: self.world.clock.now().max(lease.started_at),
             took_us: ended.took_us,
             random: self.world.jitter.random(),
+            place,
         };
         let at = report.at;
         let mut change = change::settle(lease, report);

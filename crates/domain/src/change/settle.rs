@@ -9,8 +9,10 @@ use crate::retry::RetryPolicy;
 use crate::state::JobState;
 use crate::time::Timestamp;
 
-/// Jobs that were lost twice in a row come back within this time, each at its own.
-const LOST_SPREAD_MS: f64 = 3_000.0;
+/// Jobs that were lost twice in a row come back so far apart.
+const LOST_APART_MS: f64 = 250.0;
+/// How many times for coming back there are: none waits for more than half a minute.
+const LOST_PLACES: u32 = 120;
 
 /// Where a job goes after an attempt.
 struct Next {
@@ -24,8 +26,8 @@ struct Next {
 /// Where somebody asked for the job's end, an attempt that did not succeed ends
 /// the job, and only a success is stronger than the request.
 pub fn settle(lease: &Lease, report: Report) -> JobChange {
-    let Report { verdict, at, took_us, random } = report;
-    let next = next_place(lease, &verdict, at, random);
+    let Report { verdict, at, took_us, random, place } = report;
+    let next = next_place(lease, &verdict, at, random, place);
     let (outcome, error, result) = outcome_of(verdict);
     let next_run_at = match next.standing {
         Standing::Scheduled { due, .. } | Standing::Pending { due } => Some(due),
@@ -61,7 +63,7 @@ pub fn settle(lease: &Lease, report: Report) -> JobChange {
     }
 }
 
-fn next_place(lease: &Lease, verdict: &Verdict, at: Timestamp, random: f64) -> Next {
+fn next_place(lease: &Lease, verdict: &Verdict, at: Timestamp, random: f64, place: u32) -> Next {
     let mut counters = lease.counters;
     if !matches!(verdict, Verdict::Lost) {
         counters.lost = 0;
@@ -100,11 +102,8 @@ fn next_place(lease: &Lease, verdict: &Verdict, at: Timestamp, random: f64) -> N
             } else if counters.spent >= lease.retry_policy.max_attempts {
                 ended(counters, JobState::Dead, Some("attempts_exhausted"))
             } else {
-                // Jobs that were lost together once may be lost for the sake of one of
-                // them. The second time they come back apart, so that a job that kills
-                // its worker does not take the same others with it each time.
-                let spread_ms = if counters.lost > 1 { (random * LOST_SPREAD_MS) as u64 } else { 0 };
-                again(counters, spread_ms, Delay::Retry)
+                let after_ms = if counters.lost > 1 { apart_ms(place, random) } else { 0 };
+                again(counters, after_ms, Delay::Retry)
             }
         }
         _ if counters.spent >= lease.retry_policy.max_attempts => {
@@ -118,6 +117,14 @@ fn next_place(lease: &Lease, verdict: &Verdict, at: Timestamp, random: f64) -> N
         }
         _ => again(counters, lease.retry_policy.delay_ms(counters.spent, random), Delay::Retry),
     }
+}
+
+/// Jobs that were lost together once may be lost for the sake of one of them. The
+/// second time they come back one by one, so that a job that kills its worker does not
+/// take the same others with it each time; by half a step at random, since others may
+/// be taken back elsewhere at the same moment.
+fn apart_ms(place: u32, random: f64) -> u64 {
+    ((f64::from(place % LOST_PLACES) + random / 2.0) * LOST_APART_MS) as u64
 }
 
 fn outcome_of(verdict: Verdict) -> (Outcome, Option<AttemptError>, Option<Json>) {

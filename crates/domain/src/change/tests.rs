@@ -245,7 +245,7 @@ fn verdicts() -> Vec<(&'static str, Verdict)> {
 }
 
 fn report(verdict: Verdict) -> Report {
-    Report { verdict, at: NOW, took_us: 10_000, random: 0.5 }
+    Report { verdict, at: NOW, took_us: 10_000, random: 0.5, place: 0 }
 }
 
 #[test]
@@ -355,7 +355,7 @@ proptest! {
             permanent: false,
             retry_after_ms: Some(ms),
         }] {
-            let change = settle(&lease, Report { verdict, at, took_us: 1, random: 0.5 });
+            let change = settle(&lease, Report { verdict, at, took_us: 1, random: 0.5, place: 0 });
             let Decision::Move(Standing::Scheduled { due, .. } | Standing::Pending { due }) = change.decision
             else {
                 panic!("it is tried again")
