@@ -66,6 +66,7 @@ async fn what_is_wrong_whatever_happens_is_not_saved() {
         ("queue", json!("bad ${tenant.slug}"), "queue"),
         ("queue", json!("${'bad queue'}"), "queue"),
         ("target", json!({ "type": "http", "url": "ftp://${tenant.slug}" }), "target/url"),
+        ("target", json!({ "type": "http", "url": "${'http://u:p@a.example/'}" }), "target/url"),
     ] {
         let mut action = json!({ "kind": "k" });
         action[field] = value;
@@ -78,4 +79,32 @@ async fn what_is_wrong_whatever_happens_is_not_saved() {
         "labels": { "a": "${true}" }, "target": { "type": "http", "url": "http${'s'}://${tenant.slug}/" }
     });
     api.post(RULES, rule(&good)).await.expect(201);
+}
+
+#[tokio::test]
+async fn what_renders_to_no_target_is_an_error() {
+    let api = Api::new();
+    let action = json!({
+        "kind": "k", "target": {
+            "type": "http", "url": "http://${trigger.input.host}/", "headers": { "x-a": "${trigger.input.a}" }
+        }
+    });
+    let rule = api.post(RULES, rule(&action)).await.expect(201);
+    let path = format!("{RULES}/{}/trigger", rule["id"].as_str().unwrap());
+    for (host, header, told) in [
+        ("u:p@a.example", "x", "/actions/0/target/url: must not hold a user name"),
+        ("a.example/#", "x", "/actions/0/target/url: must not have a fragment"),
+        ("a.example:0", "x", "/actions/0/target/url: must not name port 0"),
+        ("a example", "x", "/actions/0/target/url: must be ASCII without spaces"),
+        ("a.example", " x", "/actions/0/target/headers: x-a: must not have space around it"),
+    ] {
+        let input = json!({ "input": { "host": host, "a": header } });
+        let fired = api.post(&path, input).await.expect(202);
+        let firing = &fired["items"][0];
+        let detail = firing["detail"].as_str().unwrap_or_default();
+        assert_eq!(firing["outcome"], "ERROR", "{fired}");
+        assert!(detail.contains(told), "{fired}");
+    }
+    let good = api.post(&path, json!({ "input": { "host": "a.example", "a": "x" } })).await.expect(202);
+    assert_eq!(good["items"][0]["outcome"], "FIRED", "{good}");
 }

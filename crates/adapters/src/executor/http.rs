@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use reqwest::header::RETRY_AFTER;
 use reqwest::{Client, RequestBuilder};
+use taskflow_application::jobs::target_url;
 use taskflow_application::ports::{Clock, Ids, Vault};
 use taskflow_application::sealing::open_headers;
 use taskflow_domain::target::StatusClass;
@@ -12,7 +13,6 @@ use taskflow_worker::RunContext;
 
 use super::egress::EgressPolicy;
 use super::response::Answer;
-use super::url::validate_url;
 use super::{failure, headers, retry_after, trace};
 use crate::telemetry::Span;
 
@@ -77,7 +77,7 @@ impl Http {
         target: &HttpTarget,
         attempt: &Span,
     ) -> Result<(RequestBuilder, Span), Verdict> {
-        let url = validate_url(&target.url)
+        let url = target_url(&target.url)
             .map_err(|fault| failure::invalid(&format!("the target's url {fault}")))?;
         self.egress.check_url(&url).map_err(|denied| failure::denied(&denied))?;
         let body = target.method != Method::Get;

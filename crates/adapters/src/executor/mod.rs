@@ -12,7 +12,6 @@ mod retry_after;
 pub mod sanitize;
 mod tls;
 mod trace;
-mod url;
 
 #[cfg(test)]
 mod tests;
@@ -29,7 +28,6 @@ use crate::telemetry::Span;
 pub use egress::{Denied, EgressError, EgressPolicy};
 pub use headers::validate_header;
 pub use tls::install_crypto;
-pub use url::{UrlFault, validate_url};
 
 /// The executor could not be made.
 #[derive(Debug, thiserror::Error)]

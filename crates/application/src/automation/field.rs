@@ -9,14 +9,9 @@ use serde_json::Value;
 use taskflow_domain::rule::Action;
 use taskflow_domain::{QueueName, Target, Timestamp};
 
-use crate::jobs::{idempotency_key, label_value};
+use crate::jobs::{header_part, header_value, idempotency_key, label_value, target_url, url_part, url_start};
 use crate::ports::EvaluationFault;
 use crate::template::{Template, push_key};
-
-/// The longest URL, in bytes.
-const MAX_URL: usize = 2_048;
-/// What a URL begins with.
-const SCHEMES: [&str; 2] = ["http://", "https://"];
 
 /// What a field becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,8 +112,8 @@ impl Becomes {
             Self::RunAt => Err("must be an RFC 3339 time or a template".to_owned()),
             Self::IdempotencyKey => idempotency_key(text),
             Self::Label => label_value(text),
-            Self::Url => url(text, SCHEMES.iter().any(|scheme| text.starts_with(scheme))),
-            Self::Header => header(text),
+            Self::Url => target_url(text).map(drop),
+            Self::Header => header_value(text),
         }
     }
 
@@ -137,30 +132,11 @@ impl Becomes {
             {
                 self.text(&format!("q{shortest}"))
             }
-            Self::Url => {
-                let begins = |scheme: &&str| before.starts_with(*scheme) || scheme.starts_with(before);
-                url(shortest, SCHEMES.iter().any(begins))
-            }
+            Self::Url => url_part(shortest).and_then(|()| url_start(before)),
+            Self::Header => header_part(shortest),
             _ => self.text(shortest),
         }
     }
-}
-
-fn url(text: &str, begins_well: bool) -> Result<(), String> {
-    if text.len() > MAX_URL {
-        Err(format!("must have at most {MAX_URL} bytes"))
-    } else if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        Err("must be ASCII without spaces; percent-encode the rest".to_owned())
-    } else if !begins_well {
-        Err("must begin with http:// or https://, in lower case".to_owned())
-    } else {
-        Ok(())
-    }
-}
-
-fn header(text: &str) -> Result<(), String> {
-    let visible = text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
-    if visible { Ok(()) } else { Err("must be visible ASCII".to_owned()) }
 }
 
 #[cfg(test)]

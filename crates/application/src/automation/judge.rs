@@ -16,7 +16,7 @@ use taskflow_domain::{
 
 use super::Automation;
 use crate::document::{MAX_NESTING, depth, has_nul};
-use crate::jobs::JobWish;
+use crate::jobs::{JobWish, header_value, idempotency_key, label_value, target_url};
 use crate::ports::{EvaluationFault, NewFiring, NewJob, Scope, Wanted};
 use crate::template::{Template, TemplateFault};
 
@@ -272,10 +272,7 @@ fn wish(action: &Action, rendered: &Value, index: usize) -> Result<JobWish, Temp
         wish.run_at = Some(at.ok_or_else(|| fault("run_at", "must render to an RFC 3339 time".to_owned()))?);
     }
     if let Some(key) = text("idempotency_key")? {
-        if !(1..=255).contains(&key.len()) || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-            let message = "must render to 1 to 255 visible ASCII characters".to_owned();
-            return Err(fault("idempotency_key", message));
-        }
+        idempotency_key(&key).map_err(|message| fault("idempotency_key", message))?;
         wish.idempotency_key = Some(key);
     }
     if let Some(priority) = &action.priority {
@@ -283,20 +280,16 @@ fn wish(action: &Action, rendered: &Value, index: usize) -> Result<JobWish, Temp
             .ok_or_else(|| fault("priority", format!("{priority} is no priority")))?;
     }
     wish.payload = Json::from(rendered.get("payload").unwrap_or(&Value::Null));
-    wish.labels = labels(rendered.get("labels")).map_err(|key| {
-        fault(
-            "labels",
-            format!("the label {key} must render to a text of at most 255 characters without U+0000"),
-        )
-    })?;
-    wish.target = target(rendered).map_err(|message| fault("target", message))?;
+    wish.labels = labels(rendered.get("labels"))
+        .map_err(|(key, message)| fault("labels", format!("the label {key}: {message}")))?;
+    wish.target = target(rendered).map_err(|(field, message)| fault(field, message))?;
     wish.retry_policy = action.retry_policy.unwrap_or_default();
     wish.timeout_ms = action.timeout_ms.unwrap_or(JobWish::DEFAULT_TIMEOUT_MS);
     Ok(wish)
 }
 
 /// Where a rendered action executes. What a worker may reach is the worker's to say.
-fn target(rendered: &Value) -> Result<Option<Target>, String> {
+fn target(rendered: &Value) -> Result<Option<Target>, (&'static str, String)> {
     let Some(target) = rendered.get("target").filter(|target| !target.is_null()) else { return Ok(None) };
     let mut target = target.clone();
     // An expression that stands alone keeps its type, and a header is a text.
@@ -305,32 +298,26 @@ fn target(rendered: &Value) -> Result<Option<Target>, String> {
             *value = Value::String(value.to_string());
         }
     }
-    let target =
-        Target::deserialize(target).map_err(|_| "does not render to a target as jobs have it".to_owned())?;
+    let target = Target::deserialize(target)
+        .map_err(|_| ("target", "does not render to a target as jobs have it".to_owned()))?;
     if let Target::Http(http) = &target {
-        if !(http.url.starts_with("http://") || http.url.starts_with("https://")) || http.url.len() > 2_048 {
-            return Err("must render to an http or https URL of at most 2048 bytes".to_owned());
-        }
-        let visible = |text: &String| text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
-        if !http.url.bytes().all(|byte| byte.is_ascii_graphic()) || !http.headers.values().all(visible) {
-            return Err("a URL and the values of headers must render to visible ASCII".to_owned());
+        target_url(&http.url).map_err(|message| ("target/url", message))?;
+        for (name, value) in &http.headers {
+            header_value(value).map_err(|message| ("target/headers", format!("{name}: {message}")))?;
         }
     }
     Ok(Some(target))
 }
 
-fn labels(rendered: Option<&Value>) -> Result<Labels, String> {
+fn labels(rendered: Option<&Value>) -> Result<Labels, (String, String)> {
     let mut labels: Labels = BTreeMap::new();
     for (key, value) in rendered.and_then(Value::as_object).into_iter().flatten() {
         let value = match value {
             Value::String(text) => text.clone(),
             Value::Number(_) | Value::Bool(_) => value.to_string(),
-            _ => return Err(key.clone()),
+            _ => return Err((key.clone(), "must render to a text".to_owned())),
         };
-        // A label is looked up by its text, and PostgreSQL keeps none with U+0000.
-        if value.chars().count() > 255 || value.contains('\0') {
-            return Err(key.clone());
-        }
+        label_value(&value).map_err(|message| (key.clone(), message))?;
         labels.insert(key.clone(), value);
     }
     Ok(labels)

@@ -21,7 +21,8 @@ use coalesce::Coalescer;
 
 pub use bulk::{BulkAction, BulkOutcome};
 pub use error::JobsError;
-pub use fields::{MAX_LABELS, idempotency_key, label_key, label_value};
+pub use fields::{MAX_LABELS, header_value, idempotency_key, label_key, label_value, target_url};
+pub(crate) use fields::{header_part, url_part, url_start};
 pub use look::Listed;
 pub(crate) use look::{weigh_attempt, weigh_job};
 pub use submit::Submitted;

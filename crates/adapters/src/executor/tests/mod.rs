@@ -4,7 +4,6 @@ mod answers;
 mod calls;
 mod egress;
 mod faults;
-mod urls;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

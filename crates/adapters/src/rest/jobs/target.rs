@@ -4,22 +4,20 @@ use std::collections::BTreeMap;
 
 use std::ops::RangeInclusive;
 
+use taskflow_application::jobs::{header_value, target_url};
 use taskflow_domain::target::{Builtin, HttpTarget, Method, Target};
 
-use crate::executor::{validate_header, validate_url};
+use crate::executor::validate_header;
 
 use super::super::fault::{Faults, Path};
 use super::super::json::{Object, Value, decode};
 
-/// A URL has at most this many bytes.
-const MAX_URL: usize = 2048;
 /// A text with expressions has at most this many bytes.
 const MAX_TEMPLATE: usize = 16 * 1024;
 /// A call has at most this many headers of its own.
 const MAX_HEADERS: usize = 50;
-/// The name of a header has at most this many bytes, and its value so many.
+/// The name of a header has at most this many bytes.
 const MAX_HEADER_NAME: usize = 100;
-const MAX_HEADER_VALUE: usize = 4096;
 /// A target lists at most this many statuses.
 const MAX_STATUSES: usize = 100;
 const STATUSES: RangeInclusive<u64> = 100..=599;
@@ -128,32 +126,14 @@ fn template(text: &str) -> Result<String, String> {
 /// Where a target may be at all, in the form in which it is kept; what a worker
 /// may reach is the worker's to say.
 fn url(text: &str) -> Result<String, String> {
-    if text.len() > MAX_URL {
-        return Err(format!("must have at most {MAX_URL} bytes"));
-    }
-    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("must be ASCII without spaces; percent-encode the rest".to_owned());
-    }
-    if !text.starts_with("http://") && !text.starts_with("https://") {
-        return Err("must begin with http:// or https://, in lower case".to_owned());
-    }
-    let url = validate_url(text).map_err(|fault| fault.to_string())?;
-    if url.fragment().is_some() {
-        return Err("must not have a fragment".to_owned());
-    }
-    Ok(text.to_owned())
+    target_url(text).map(|_| text.to_owned())
 }
 
 fn header(name: &str, value: &str) -> Result<(), String> {
     if name.len() > MAX_HEADER_NAME {
         return Err(format!("the name of a header has at most {MAX_HEADER_NAME} characters"));
     }
-    let visible = value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
-    if value.len() > MAX_HEADER_VALUE || !visible || value.trim_matches(' ') != value {
-        return Err(format!(
-            "must be visible ASCII without space around it, of at most {MAX_HEADER_VALUE} characters"
-        ));
-    }
+    header_value(value)?;
     validate_header(name, value).map_err(|fault| fault.to_string())
 }
 
