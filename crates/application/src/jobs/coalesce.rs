@@ -6,9 +6,9 @@
 //! often come again at once: they are let in before the line is cut, or two halves of
 //! them would take turns in twice as many transactions. Only behind a long line is a
 //! second transaction begun beside the first. Each caller is answered after the commit
-//! of its own job, never before. Where a transaction fails for a reason that only one job may have
-//! caused, the jobs of it are inserted one by one, so that a faulty one does not
-//! fail its neighbours.
+//! of its own job, never before. Where a transaction fails for a reason that only one
+//! job may have caused, the jobs of it are inserted one by one, so that a faulty one
+//! does not fail its neighbours.
 
 use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};

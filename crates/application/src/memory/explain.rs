@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use taskflow_domain::explain::{
-    Facts, HeldJobs, LimitFacts, Line, MOST_AHEAD, MOST_HOLDERS, QueueFacts, QueueLine, Serving, TenantFacts,
+    DueJobs, Facts, LimitFacts, Line, MOST_AHEAD, MOST_HOLDERS, QueueFacts, QueueLine, Serving, TenantFacts,
 };
 use taskflow_domain::{JobId, JobSpec, Kind, QueueName, Standing, TenantId, Timestamp};
 
@@ -85,12 +85,12 @@ impl State {
     }
 
     fn queue_line(&self, name: &QueueName, now: Timestamp) -> Option<QueueLine> {
-        let mut held = HeldJobs::default();
+        let mut due = DueJobs::default();
         for (key, lane) in self.lanes.iter().filter(|(key, _)| key.queue == *name) {
             let sort = match (self.room(key), self.serving(key, now).workers) {
-                (0, _) => &mut held.by_tenant,
-                (_, 0) => &mut held.unserved,
-                _ => &mut held.in_line,
+                (0, _) => &mut due.by_tenant,
+                (_, 0) => &mut due.unserved,
+                _ => &mut due.in_line,
             };
             sort.jobs += lane.due.len() as u64;
         }
@@ -99,7 +99,7 @@ impl State {
             by_state[job.kept_state() as usize] += 1;
         }
         let queue = self.queue_facts(name)?;
-        Some(QueueLine { queue, by_state, held })
+        Some(QueueLine { queue, by_state, due })
     }
 }
 

@@ -18,7 +18,7 @@ use crate::state::JobState;
 use crate::time::Timestamp;
 
 pub use gates::explain;
-pub use queue::{Counted, HeldJobs, QueueGate, QueueLine, explain_queue};
+pub use queue::{Counted, DueJobs, QueueGate, QueueLine, explain_queue};
 
 /// So many jobs that hold a limit are named.
 pub const MOST_HOLDERS: usize = 10;

@@ -15,13 +15,20 @@ pub struct Counted {
 
 /// Due jobs of a queue by what their lanes stand before, each counted up to a bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HeldJobs {
+pub struct DueJobs {
     /// Those whose tenant is paused, or has a limit that is full.
     pub by_tenant: Counted,
     /// Those that no living worker serves.
     pub unserved: Counted,
-    /// Those that nothing holds back; need not be counted where all others are.
+    /// Those that nothing holds back; need not be counted where all others were.
     pub in_line: Counted,
+}
+
+impl DueJobs {
+    /// Whether all were counted that something holds back, so that the others are what is left.
+    pub const fn all_held_are_counted(&self) -> bool {
+        !self.by_tenant.more && !self.unserved.more
+    }
 }
 
 /// What a store knows of the line of a queue. Jobs are not visited one by one:
@@ -32,8 +39,8 @@ pub struct QueueLine {
     pub queue: QueueFacts,
     /// Jobs by state, in the order of [`JobState::ALL`].
     pub by_state: [u64; 9],
-    /// Jobs that are held back with their lanes.
-    pub held: HeldJobs,
+    /// Its due jobs.
+    pub due: DueJobs,
 }
 
 /// How many jobs wait at one gate.
@@ -60,7 +67,7 @@ pub fn explain_queue(line: &QueueLine, now: Timestamp) -> Vec<QueueGate> {
     if let Some(gate) = whole(&line.queue, now) {
         gates.push(exactly(gate, pending));
     } else {
-        gates.extend(by_lane(line.held, pending));
+        gates.extend(by_lane(line.due, pending));
     }
     gates.retain(|gate| gate.jobs > 0);
     gates
@@ -68,8 +75,8 @@ pub fn explain_queue(line: &QueueLine, now: Timestamp) -> Vec<QueueGate> {
 
 /// Where `pending` jobs stand by their lanes. Where two of the three sorts were counted to
 /// the end, the third is what is left; otherwise the numbers are lower bounds.
-fn by_lane(held: HeldJobs, pending: u64) -> [QueueGate; 3] {
-    let HeldJobs { mut by_tenant, mut unserved, mut in_line } = held;
+fn by_lane(due: DueJobs, pending: u64) -> [QueueGate; 3] {
+    let DueJobs { mut by_tenant, mut unserved, mut in_line } = due;
     let left = |a: Counted, b: Counted| Counted {
         jobs: pending.saturating_sub(a.jobs).saturating_sub(b.jobs),
         more: false,

@@ -162,7 +162,7 @@ fn each_job_of_a_queue_is_counted_once() {
     let mut line = QueueLine {
         queue: pending().queue,
         by_state: [1, 2, 100, 9, 3, 0, 0, 0, 0],
-        held: HeldJobs {
+        due: DueJobs {
             by_tenant: Counted { jobs: 30, more: false },
             unserved: Counted { jobs: 20, more: false },
             in_line: Counted::default(),
@@ -174,10 +174,10 @@ fn each_job_of_a_queue_is_counted_once() {
     let own = [("dependency", 1), ("scheduled_later", 2), ("paused_job", 3)];
     assert_eq!(told(&line)[..3], own);
     assert_eq!(told(&line)[3..], [("tenant_limit", 30), ("no_worker", 20), ("fair_share", 50)]);
-    line.held.by_tenant.more = true;
-    line.held.in_line.jobs = 10;
+    line.due.by_tenant.more = true;
+    line.due.in_line.jobs = 10;
     assert_eq!(told(&line)[3..], [("tenant_limit", 70), ("no_worker", 20), ("fair_share", 10)]);
-    line.held.in_line.more = true;
+    line.due.in_line.more = true;
     let bounds: Vec<_> =
         explain_queue(&line, NOW)[3..].iter().map(|gate| (gate.jobs, gate.at_least)).collect();
     assert_eq!(bounds, [(30, true), (20, false), (10, true)]);

@@ -20,7 +20,7 @@ use super::Inner;
 use super::unit::repeat;
 use crate::store::entity::queue;
 use crate::store::error::{from_orm, from_sqlx};
-use crate::store::row::{MOST_JOBS, MOST_LANES, held_jobs};
+use crate::store::row::{MOST_JOBS, MOST_LANES, counted, held_back};
 
 /// Where the job belongs, and its place among the due jobs if it is one.
 const PLACE: &str = "
@@ -142,6 +142,12 @@ struct Place {
 }
 
 impl PgExplain {
+    /// How many jobs of a queue nothing holds back, up to [`MOST_JOBS`].
+    async fn in_line(&self, queue: i32, now: Timestamp) -> StoreResult<i64> {
+        let ask = || sqlx::query_scalar(IN_LINE).bind(queue).bind(now.micros()).bind(MOST_JOBS);
+        repeat(|| ask().fetch_one(&self.0.pool)).await
+    }
+
     async fn place(&self, tenant: TenantId, job: JobId) -> StoreResult<Option<Place>> {
         let row: Option<(i32, i32, i32, Option<i64>, bool, i64)> =
             repeat(|| sqlx::query_as(PLACE).bind(tenant.0).bind(job.0).fetch_optional(&self.0.pool)).await?;
@@ -277,11 +283,10 @@ impl ExplainReader for PgExplain {
         .await?;
         let lanes: sqlx::Result<Vec<(bool, i64)>> =
             rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect();
-        let in_line: i64 = repeat(|| {
-            sqlx::query_scalar(IN_LINE).bind(id).bind(now.micros()).bind(MOST_JOBS).fetch_one(&self.0.pool)
-        })
-        .await?;
-        let held = held_jobs(&lanes.map_err(|fault| from_sqlx(&fault))?, in_line);
+        let mut due = held_back(&lanes.map_err(|fault| from_sqlx(&fault))?);
+        if !due.all_held_are_counted() {
+            due.in_line = counted(self.in_line(id, now).await?);
+        }
         let counts: Vec<(i16, i64)> =
             repeat(|| sqlx::query_as(DEPTH).bind(id).fetch_all(&self.0.pool)).await?;
         let mut by_state = [0; 9];
@@ -290,6 +295,6 @@ impl ExplainReader for PgExplain {
                 *count = u64::try_from(n).unwrap_or_default();
             }
         }
-        Ok(Some(QueueLine { queue, by_state, held }))
+        Ok(Some(QueueLine { queue, by_state, due }))
     }
 }

@@ -6,7 +6,7 @@
 
 mod attempt;
 mod audit;
-mod held;
+mod due;
 mod job;
 mod key;
 mod place;
@@ -15,7 +15,7 @@ mod stats;
 
 pub(crate) use attempt::{AttemptRow, EventRow};
 pub(crate) use audit::{AuditRow, audit_head};
-pub(crate) use held::{MOST_JOBS, MOST_LANES, held_jobs};
+pub(crate) use due::{MOST_JOBS, MOST_LANES, counted, held_back};
 pub(crate) use job::{JobRow, labels_to_text};
 pub(crate) use key::KeyRow;
 pub(crate) use place::{CountersRow, LeaseRow, PlaceRow, ProgressRow};

@@ -15,7 +15,7 @@ use taskflow_domain::{Job, JobId, QueueName, TenantId, Timestamp};
 
 use super::super::entity::queue::Entity;
 use super::super::error::{Fault, from_orm};
-use super::super::row::{MOST_JOBS, MOST_LANES, held_jobs};
+use super::super::row::{MOST_JOBS, MOST_LANES, counted, held_back};
 use super::reader::look;
 use super::{Shared, SqliteStore, names};
 
@@ -142,8 +142,11 @@ async fn line(shared: &Shared, name: &QueueName, now: Timestamp) -> Result<Optio
     let rows = query.fetch_all(&mut *reader).await?;
     let lanes: sqlx::Result<Vec<(bool, i64)>> =
         rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect();
-    let query = sqlx::query_scalar(IN_LINE).bind(id).bind(now.micros()).bind(MOST_JOBS);
-    let held = held_jobs(&lanes?, query.fetch_one(&mut *reader).await?);
+    let mut due = held_back(&lanes?);
+    if !due.all_held_are_counted() {
+        let query = sqlx::query_scalar(IN_LINE).bind(id).bind(now.micros()).bind(MOST_JOBS);
+        due.in_line = counted(query.fetch_one(&mut *reader).await?);
+    }
     let mut by_state = [0; 9];
     for row in sqlx::query(DEPTH).bind(id).fetch_all(&mut *reader).await? {
         let (state, n): (u8, i64) = (row.try_get(0)?, row.try_get(1)?);
@@ -153,7 +156,7 @@ async fn line(shared: &Shared, name: &QueueName, now: Timestamp) -> Result<Optio
     }
     drop(reader);
     let queue = queue_facts(shared, id).await?;
-    Ok(queue.map(|queue| QueueLine { queue, by_state, held }))
+    Ok(queue.map(|queue| QueueLine { queue, by_state, due }))
 }
 
 /// Where the job belongs, and its place among the due jobs if it is one.
