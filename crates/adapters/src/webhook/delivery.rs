@@ -26,13 +26,13 @@ impl<'a> Delivery<'a> {
         match (met.next(), met.next()) {
             (Some(value), None) if !value.is_empty() => Ok(value),
             (Some(_), Some(_)) => Err(format!("the header {name} occurs more than once")),
-            _ => Err(format!("the header {name} is missing")),
+            _ => Err(format!("the header {name} is missing or empty")),
         }
     }
 
-    /// The header `name`, which may be left out and must not be there twice.
+    /// The header `name`, which may be left out and must not be there twice or empty.
     pub(super) fn header_if_there(&self, name: &str) -> Result<Option<&'a str>, String> {
-        let there = self.headers.iter().any(|(key, value)| key == name && !value.trim().is_empty());
+        let there = self.headers.iter().any(|(key, _)| key == name);
         if there { self.header(name).map(Some) } else { Ok(None) }
     }
 

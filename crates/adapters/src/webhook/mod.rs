@@ -67,8 +67,7 @@ fn id(delivery: &Delivery<'_>, signed: Option<String>) -> Result<Option<String>,
         (None, Scheme::Github) => delivery.header_if_there("x-github-delivery")?.map(str::to_owned),
         (None, _) => signed.filter(|id| !id.is_empty()),
     };
-    let good =
-        |id: &str| id.len() <= LONGEST_ID && id.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+    let good = |id: &str| id.len() <= LONGEST_ID && id.bytes().all(|byte| byte.is_ascii_graphic());
     match id {
         Some(id) if !good(&id) => Err(format!("an id has 1 to {LONGEST_ID} visible ASCII characters")),
         // A signed delivery that has no name could be played again: its bytes name it.
