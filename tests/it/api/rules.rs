@@ -2,7 +2,7 @@
 
 use axum::http::Method;
 use serde_json::{Value, json};
-use taskflow_domain::Timestamp;
+use taskflow_domain::{TenantSlug, Timestamp};
 
 use super::Api;
 
@@ -309,4 +309,21 @@ async fn the_clock_fires_once_for_each_tenant_that_is_meant() {
         .post(&format!("/v1/automation-rules/{id}/simulate"), json!({ "condition": "x.y", "tpyo": 1 }))
         .await;
     assert_eq!(refused.problem(422).0, "invalid");
+}
+
+#[tokio::test]
+async fn a_rehearsal_asks_every_tenant() {
+    let api = Api::new();
+    for number in 0..1_200 {
+        let slug = TenantSlug::new(&format!("t-{number}")).unwrap();
+        api.world.stores.tenants.ensure(&slug, Timestamp::from_micros(0)).await.unwrap();
+    }
+    let wish = json!({
+        "name": "to-all", "trigger": { "type": "cron", "expression": "0 0 * * *" },
+        "for_each_tenant": "tenant.slug.startsWith('t-')", "actions": [{ "kind": "k" }]
+    });
+    let rule = api.post("/v1/automation-rules", wish).await.expect(201);
+    let path = format!("/v1/automation-rules/{}/simulate", rule["id"].as_str().unwrap());
+    let done = api.post(&path, json!({ "input": {} })).await.expect(200);
+    assert_eq!((&done["matched"], &done["truncated"]), (&json!(1_200), &json!(false)), "{done}");
 }

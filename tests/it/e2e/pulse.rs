@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
-use taskflow_tests::process::eventually;
+use taskflow_tests::process::{Process, eventually};
 
 use super::api::{Api, Store, bounded, call};
 use super::on_both_databases;
@@ -10,6 +10,14 @@ use super::target::Target;
 
 on_both_databases! {
     pulses_and_workers_do_each_job_once
+}
+
+/// A server without a runner on a database of its own.
+async fn server() -> Result<(Store, Process, Api)> {
+    let store = Store::postgres().await?;
+    let process = store.launch("api").start().await?;
+    let api = Api::new(&process.url)?;
+    Ok((store, process, api))
 }
 
 async fn pulse(api: &Api, bounds: Value) -> Result<Value> {
@@ -22,9 +30,7 @@ async fn pulse(api: &Api, bounds: Value) -> Result<Value> {
 /// bring about begin; it takes no more jobs than it was told to.
 #[tokio::test]
 async fn a_pulse_does_what_is_due() -> Result<()> {
-    let store = Store::postgres().await?;
-    let process = store.launch("api").start().await?;
-    let api = Api::new(&process.url)?;
+    let (_store, _process, api) = server().await?;
     let noop = |name: &str, trigger| {
         json!({ "name": name, "trigger": trigger,
             "actions": [{ "kind": name, "target": { "type": "builtin", "name": "noop" } }] })
@@ -55,9 +61,7 @@ async fn a_pulse_does_what_is_due() -> Result<()> {
 /// for which nobody could wait is refused.
 #[tokio::test]
 async fn a_pulse_ends_although_its_jobs_do_not() -> Result<()> {
-    let store = Store::postgres().await?;
-    let process = store.launch("api").start().await?;
-    let api = Api::new(&process.url)?;
+    let (_store, _process, api) = server().await?;
     let sleeps =
         json!({ "kind": "sleeps", "target": { "type": "builtin", "name": "sleep", "ms": 86_400_000 } });
     let id = api.submit(&sleeps).await?;
@@ -74,9 +78,7 @@ async fn a_pulse_ends_although_its_jobs_do_not() -> Result<()> {
 /// long again: one here ends before that end, and one behind it.
 #[tokio::test]
 async fn a_pulse_waits_for_its_jobs() -> Result<()> {
-    let store = Store::postgres().await?;
-    let process = store.launch("api").start().await?;
-    let api = Api::new(&process.url)?;
+    let (_store, _process, api) = server().await?;
     let sleeps =
         |ms: u32| json!({ "kind": "sleeps", "target": { "type": "builtin", "name": "sleep", "ms": ms } });
     let within = api.submit(&sleeps(3_500)).await?;
@@ -94,9 +96,7 @@ async fn a_pulse_waits_for_its_jobs() -> Result<()> {
 /// says that nothing is left, which it cannot say when its time is up.
 #[tokio::test]
 async fn a_pulse_ends_with_its_jobs() -> Result<()> {
-    let store = Store::postgres().await?;
-    let process = store.launch("api").start().await?;
-    let api = Api::new(&process.url)?;
+    let (_store, _process, api) = server().await?;
     let target = Target::start().await?;
     api.put("/v1/admin/queues/narrow", &json!({ "max_running": 1 })).await?;
     let mut job = call(&target.url("hold"));

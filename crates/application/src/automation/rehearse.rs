@@ -205,14 +205,23 @@ impl Automation {
         made
     }
 
-    /// The tenants that the rule is evaluated for.
+    /// The tenants that the rule is evaluated for, or more of them than can be.
     async fn meant(&self, rule: &Rule) -> Result<Vec<Tenant>, AutomationError> {
+        const READ: u32 = 1_000;
         let tenants = &self.world.stores.tenants;
-        Ok(if rule.document.for_each_tenant.is_some() {
-            tenants.list(None, 1_000).await?
-        } else {
-            tenants.get_many(&[rule.tenant]).await?
-        })
+        if rule.document.for_each_tenant.is_none() {
+            return Ok(tenants.get_many(&[rule.tenant]).await?);
+        }
+        let mut meant: Vec<Tenant> = Vec::new();
+        while meant.len() as u64 <= MOST_EVALUATIONS {
+            let page = tenants.list(meant.last().map(|tenant| &tenant.slug), READ).await?;
+            let last = page.len() < READ as usize;
+            meant.extend(page);
+            if last {
+                break;
+            }
+        }
+        Ok(meant)
     }
 
     /// A start by hand, as it would be.
@@ -350,6 +359,9 @@ fn shown(wish: &JobWish) -> Value {
 fn name_cause(sample: &mut Value, occasion: &Occasion) {
     if let Some(event) = occasion.cause.event {
         sample["event_id"] = event.to_string().into();
+    }
+    if let Some(job) = occasion.cause.job {
+        sample["job_id"] = job.to_string().into();
     }
     if let Some(id) = occasion.event.as_ref().and_then(|event| event.get("id")) {
         sample["external_id"] = id.clone();
