@@ -23,7 +23,7 @@ use taskflow_domain::{
 use taskflow_tests::builders::{START, policy, queue, worker, world};
 use taskflow_tests::postgres::{Database, fresh_database};
 use taskflow_tests::sim::{job_name, payload_of, tables, token_name};
-use taskflow_tests::stepping::{Gate, Outcome, Proxy, in_order};
+use taskflow_tests::stepping::{Gate, Outcome, Plan, Proxy, Tables, afterwards, in_order};
 use tokio_postgres::Client;
 
 use super::acts::{Act, Told, failed, perform};
@@ -82,6 +82,7 @@ pub(super) struct Stage {
     holder: WorkerName,
     number: u32,
     tools: Tools,
+    tables: Arc<Tables>,
     _store: PostgresStore,
     database: Database,
 }
@@ -114,6 +115,10 @@ impl Stage {
         let clock = Arc::new(ManualClock::new(START));
         let (monitor, connection) = tokio_postgres::connect(&database.url, tokio_postgres::NoTls).await?;
         tokio::spawn(connection);
+        let names = "select relname::text from pg_class \
+             where relkind in ('r', 'p') and relnamespace = current_schema()::regnamespace";
+        let tables: Vec<_> = monitor.query(names, &[]).await?.iter().map(|row| row.get(0)).collect();
+        ensure!(tables.len() > 20, "these are not all tables: {tables:?}");
         let direct = world(store.stores(), &clock, 1);
         let tenant = direct.stores.tenants.get(&TenantSlug::fallback()).await?.context("a tenant")?.id;
         let mut stage = Self {
@@ -125,6 +130,7 @@ impl Stage {
             holder: worker("holder")?,
             number: 0,
             tools: Tools { conditions: Arc::new(CelEngine::start(1)?), signatures: Arc::new(Verifier) },
+            tables: Arc::new(Tables::new(tables)?),
             direct,
             _store: store,
             database,
@@ -138,7 +144,7 @@ impl Stage {
     }
 
     async fn add_session(&mut self, index: usize) -> Result<()> {
-        let proxy = Proxy::start(&self.database.url).await?;
+        let proxy = Proxy::start(&self.database.url, Arc::clone(&self.tables)).await?;
         let options = PostgresOptions { max_connections: 2, ..PostgresOptions::default() };
         let store = PostgresStore::connect(&proxy.url, options).await?;
         let world = world(store.stores(), &self.clock, 10 + index as u64);
@@ -148,16 +154,11 @@ impl Stage {
         Ok(())
     }
 
-    /// Sets up, runs the operations in the order of the choices, judges, and
+    /// Sets up, runs the operations as planned, judges, and
     /// clears away.
-    pub(super) async fn run(
-        &mut self,
-        start: Start,
-        acts: &[Act],
-        choices: &[usize],
-        most: usize,
-    ) -> Result<Outcome> {
+    pub(super) async fn run(&mut self, start: Start, acts: &[Act], plan: Plan) -> Result<Outcome> {
         let scene = self.set_up(start).await?;
+        self.calm().await?;
         let operations: Vec<_> = acts
             .iter()
             .zip(&self.sessions)
@@ -167,11 +168,11 @@ impl Stage {
             })
             .collect();
         let gates = &self.gates[..acts.len()];
-        let (told, outcome) = in_order(gates, operations, choices, most, || blocked(&self.monitor)).await?;
+        let (told, outcome) = in_order(gates, operations, plan, || blocked(&self.monitor)).await?;
         let told: Vec<Told> = told.into_iter().collect::<Result<_>>()?;
         self.judge(start, &scene, &told)
             .await
-            .with_context(|| format!("{start:?} {acts:?} {:?}", outcome.sessions))?;
+            .with_context(|| format!("{start:?} {acts:?} {:?}", outcome.sessions()))?;
         self.clear(&scene).await?;
         Ok(outcome)
     }
@@ -218,6 +219,16 @@ impl Stage {
             }
         }
         Ok(scene)
+    }
+
+    /// Makes each run begin as every other: what the stores do behind the back of their
+    /// callers is over, and lanes sleep that have nothing to do.
+    async fn calm(&self) -> Result<()> {
+        afterwards().await;
+        let sql = "update lane l set active = exists (select 1 from ready r where r.lane_id = l.id) \
+            where active <> exists (select 1 from ready r where r.lane_id = l.id)";
+        self.monitor.execute(sql, &[]).await?;
+        Ok(())
     }
 
     fn clock_now(&self) -> Timestamp {

@@ -1,8 +1,11 @@
 //! Where the statements of one session wait.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
+
+use super::touch::Touch;
 
 /// Where the statements of one session wait.
 #[derive(Clone, Debug, Default)]
@@ -20,25 +23,30 @@ struct Shared {
 struct State {
     /// Whether statements wait at all.
     closed: bool,
-    /// Statements that wait.
-    waiting: u32,
-    /// Statements that may pass.
-    permits: u32,
+    /// Statements that wait, by their connection, and whether they may pass.
+    waiting: BTreeMap<usize, (Touch, bool)>,
     /// Statements that passed and have no answer yet.
     in_flight: u32,
-    /// Statements that passed since the gate was closed.
-    passed: u32,
-    /// The server's processes.
+    /// The server's processes, one for each connection.
     pids: Vec<i32>,
+    connections: usize,
 }
 
 /// What a session does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Seen {
-    pub(super) waiting: bool,
+    /// What the next statement touches, if one waits.
+    pub(super) waiting: Option<Touch>,
     pub(super) in_flight: bool,
-    pub(super) passed: u32,
     pub(super) pids: Vec<i32>,
+}
+
+impl State {
+    /// The next statement. What a session does behind the back of its operation may wait
+    /// beside it: which of the two came first is chance, so it does not count.
+    fn next(&mut self) -> Option<&mut (Touch, bool)> {
+        self.waiting.values_mut().filter(|(_, permitted)| !permitted).min_by_key(|(touch, _)| *touch)
+    }
 }
 
 impl Gate {
@@ -48,46 +56,39 @@ impl Gate {
 
     /// From now on each statement waits to be let through, or none does.
     pub(super) fn close(&self, closed: bool) {
-        {
-            let mut state = self.state();
-            state.closed = closed;
-            state.passed = 0;
-            state.permits = 0;
-        }
+        self.state().closed = closed;
         self.shared.changed.notify_waiters();
     }
 
-    /// Lets one statement through.
+    /// Lets the next statement through.
     pub(super) fn permit(&self) {
-        self.state().permits += 1;
+        if let Some((_, permitted)) = self.state().next() {
+            *permitted = true;
+        }
         self.shared.changed.notify_waiters();
     }
 
     /// What the session does now.
     pub(super) fn look(&self) -> Seen {
-        let state = self.state();
-        Seen {
-            waiting: state.waiting > state.permits,
-            in_flight: state.in_flight > 0 || (state.waiting > 0 && state.permits > 0),
-            passed: state.passed,
-            pids: state.pids.clone(),
-        }
+        let mut state = self.state();
+        let in_flight = state.in_flight > 0 || state.waiting.values().any(|(_, permitted)| *permitted);
+        let waiting = state.next().map(|(touch, _)| *touch);
+        Seen { waiting, in_flight, pids: state.pids.clone() }
     }
 
     /// Waits to be let through.
-    pub(super) async fn pass(&self) {
-        self.state().waiting += 1;
+    pub(super) async fn pass(&self, connection: usize, touch: Touch) {
+        self.state().waiting.insert(connection, (touch, false));
         loop {
             let changed = self.shared.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
             {
                 let mut state = self.state();
-                if !state.closed || state.permits > 0 {
-                    state.permits = state.permits.saturating_sub(1);
-                    state.waiting -= 1;
+                let permitted = state.waiting.get(&connection).is_none_or(|(_, permitted)| *permitted);
+                if !state.closed || permitted {
+                    state.waiting.remove(&connection);
                     state.in_flight += 1;
-                    state.passed += 1;
                     return;
                 }
             }
@@ -99,6 +100,13 @@ impl Gate {
     pub(super) fn answered(&self) {
         let mut state = self.state();
         state.in_flight = state.in_flight.saturating_sub(1);
+    }
+
+    /// A number for a new connection.
+    pub(super) fn connection(&self) -> usize {
+        let mut state = self.state();
+        state.connections += 1;
+        state.connections
     }
 
     /// Notes a process of the server.

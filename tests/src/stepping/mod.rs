@@ -8,7 +8,11 @@
 mod gate;
 mod order;
 mod proxy;
+mod run;
+mod touch;
 
 pub use gate::Gate;
-pub use order::{Orders, Outcome, in_order};
+pub use order::{Orders, Outcome, Plan};
 pub use proxy::Proxy;
+pub use run::{afterwards, in_order};
+pub use touch::{Tables, Touch};

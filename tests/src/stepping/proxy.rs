@@ -1,6 +1,8 @@
 //! Between a session and the server: understands where one statement ends.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -10,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::gate::Gate;
+use super::touch::{Tables, Transaction};
 
 /// The code of a request for TLS, and that of one for GSSAPI.
 const NO_THANKS: [u32; 2] = [80_877_103, 80_877_104];
@@ -25,31 +28,31 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A way to the database at `url`.
-    pub async fn start(url: &str) -> Result<Self> {
+    /// A way to the database at `url`, which has these tables.
+    pub async fn start(url: &str, tables: Arc<Tables>) -> Result<Self> {
         let config: tokio_postgres::Config = url.parse()?;
         let port = config.get_ports().first().copied().context("the URL names a port")?;
         let server = SocketAddr::from(([127, 0, 0, 1], port));
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let own = listener.local_addr()?.port();
         let gate = Gate::default();
-        let accepting = tokio::spawn(accept(listener, server, gate.clone()));
+        let accepting = tokio::spawn(accept(listener, server, gate.clone(), tables));
         let url = url.replace(&format!(":{port}"), &format!(":{own}"));
         Ok(Self { url, gate, _accepting: AbortOnDropHandle::new(accepting) })
     }
 }
 
-async fn accept(listener: TcpListener, server: SocketAddr, gate: Gate) {
+async fn accept(listener: TcpListener, server: SocketAddr, gate: Gate, tables: Arc<Tables>) {
     while let Ok((client, _)) = listener.accept().await {
-        let gate = gate.clone();
+        let (gate, tables) = (gate.clone(), Arc::clone(&tables));
         tokio::spawn(async move {
             // A connection that breaks is the session's matter.
-            let _ = serve(client, server, gate).await;
+            let _ = serve(client, server, gate, &tables).await;
         });
     }
 }
 
-async fn serve(mut client: TcpStream, server: SocketAddr, gate: Gate) -> Result<()> {
+async fn serve(mut client: TcpStream, server: SocketAddr, gate: Gate, tables: &Tables) -> Result<()> {
     let mut server = TcpStream::connect(server).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
@@ -60,7 +63,7 @@ async fn serve(mut client: TcpStream, server: SocketAddr, gate: Gate) -> Result<
     // Which of the statements under way have passed the gate.
     let (asking, asked) = mpsc::unbounded_channel();
     let answers = tokio::spawn(answers(from_server, to_client, gate.clone(), asked));
-    let asked = questions(from_client, to_server, gate, asking).await;
+    let asked = questions(from_client, to_server, gate, tables, asking).await;
     answers.abort();
     asked
 }
@@ -96,24 +99,50 @@ async fn message(from: &mut OwnedReadHalf) -> Result<(u8, Vec<u8>)> {
     Ok((kind, whole))
 }
 
+/// A text that ends with a zero byte, and what is behind it.
+fn text(bytes: &[u8]) -> (String, &[u8]) {
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    (String::from_utf8_lossy(&bytes[..end]).into_owned(), bytes.get(end + 1..).unwrap_or_default())
+}
+
 async fn questions(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     gate: Gate,
+    tables: &Tables,
     asking: mpsc::UnboundedSender<bool>,
 ) -> Result<()> {
-    let mut held = Vec::new();
+    let connection = gate.connection();
+    let mut prepared = HashMap::new();
+    let mut transaction = Transaction::default();
+    let (mut held, mut executed) = (Vec::new(), Vec::new());
     loop {
         let (kind, whole) = message(&mut from).await?;
-        // What the pool sends when a connection comes back is no statement of the store.
-        let tidying = kind == b'Q' && &whole[5..] == b"rollback\0";
-        held.extend(whole);
+        let body = &whole[5..];
+        match kind {
+            b'P' => {
+                let (name, rest) = text(body);
+                prepared.insert(name, text(rest).0);
+            }
+            b'B' => executed.extend(prepared.get(&text(text(body).1).0).cloned()),
+            b'Q' => executed.push(text(body).0),
+            _ => {}
+        }
+        held.extend(&whole);
         match kind {
             b'S' | b'Q' => {
-                if !tidying {
-                    gate.pass().await;
+                // Preparing does nothing, and what the pool sends when a connection comes
+                // back is no statement of the store.
+                let tidying = executed.is_empty() || executed == ["rollback"];
+                if tidying {
+                    transaction = if executed.is_empty() { transaction } else { Transaction::default() };
+                } else {
+                    let (touch, after) = transaction.step(tables, &executed.join(";"));
+                    transaction = after;
+                    gate.pass(connection, touch).await;
                 }
                 asking.send(!tidying)?;
+                executed.clear();
             }
             b'X' | b'p' | b'H' => {}
             _ => continue,
