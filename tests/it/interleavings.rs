@@ -56,7 +56,12 @@ async fn pairs(start: Start, pairs: &[[Act; 2]]) -> Result<()> {
     let mut stage = Stage::open(2).await?;
     let mut count = 0;
     for acts in pairs {
+        stage.awake = true;
         count += all_orders(&mut stage, start, acts, usize::MAX).await?.orders;
+        if acts.contains(&Act::Claim) {
+            stage.awake = false;
+            count += all_orders(&mut stage, start, acts, usize::MAX).await?.orders;
+        }
     }
     let pairs = pairs.len();
     println!("report: all orders of {pairs} pairs of operations that begin with {start:?}, legal | {count}");

@@ -81,6 +81,9 @@ pub(super) struct Stage {
     tenant: TenantId,
     holder: WorkerName,
     number: u32,
+    /// Whether lanes without work are awake when a run begins, so that a claim goes through
+    /// them: else it sees at its first look that there is nothing.
+    pub(super) awake: bool,
     tools: Tools,
     tables: Arc<Tables>,
     _store: PostgresStore,
@@ -129,6 +132,7 @@ impl Stage {
             tenant,
             holder: worker("holder")?,
             number: 0,
+            awake: true,
             tools: Tools { conditions: Arc::new(CelEngine::start(1)?), signatures: Arc::new(Verifier) },
             tables: Arc::new(Tables::new(tables)?),
             direct,
@@ -222,12 +226,11 @@ impl Stage {
     }
 
     /// Makes each run begin as every other: what the stores do behind the back of their
-    /// callers is over, and lanes sleep that have nothing to do.
+    /// callers is over, and lanes that have nothing to do sleep, or are awake.
     async fn calm(&self) -> Result<()> {
         afterwards().await;
-        let sql = "update lane l set active = exists (select 1 from ready r where r.lane_id = l.id) \
-            where active <> exists (select 1 from ready r where r.lane_id = l.id)";
-        self.monitor.execute(sql, &[]).await?;
+        let sql = "update lane l set active = $1 or exists (select 1 from ready r where r.lane_id = l.id)";
+        self.monitor.execute(sql, &[&self.awake]).await?;
         Ok(())
     }
 
