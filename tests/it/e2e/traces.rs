@@ -68,10 +68,19 @@ fn attribute(span: &Span, key: &str) -> Option<String> {
     }
 }
 
+async fn send(
+    process: &Process,
+    path: &str,
+    trace: &str,
+    body: serde_json::Value,
+) -> Result<serde_json::Value> {
+    let request = client()?.post(format!("{}{path}", process.url));
+    let answer = request.header("traceparent", trace).json(&body).send().await?.error_for_status()?;
+    Ok(answer.json().await?)
+}
+
 async fn submit(process: &Process, trace: &str, job: serde_json::Value) -> Result<String> {
-    let request = client()?.post(format!("{}/v1/jobs", process.url));
-    let answer = request.header("traceparent", trace).json(&job).send().await?.error_for_status()?;
-    let job: serde_json::Value = answer.json().await?;
+    let job = send(process, "/v1/jobs", trace, job).await?;
     Ok(job["id"].as_str().context("an id")?.to_owned())
 }
 
@@ -119,6 +128,23 @@ async fn a_trace_goes_from_the_request_to_the_call() -> Result<()> {
     assert!(attempt.parent_span_id.is_empty());
     assert_eq!(attempt.links.len(), 1, "with a link to its cause");
     assert_eq!(hex(&attempt.links[0].trace_id), trace);
+
+    let rule = send(
+        &process,
+        "/v1/automation-rules",
+        &given,
+        json!({
+            "name": "by hand", "trigger": {"type": "manual"},
+            "actions": [{"kind": "made", "target": {"type": "builtin", "name": "noop"}}],
+        }),
+    )
+    .await?;
+    let rule = rule["id"].as_str().context("an id")?;
+    let fired = send(&process, &format!("/v1/automation-rules/{rule}/trigger"), &given, json!({})).await?;
+    let attempt = outside.await_span("run made", None).await?;
+    assert_eq!(hex(&attempt.trace_id), trace, "from the start by hand to what it made");
+    assert_eq!(attribute(&attempt, "taskflow.rule.id").as_deref(), Some(rule));
+    assert_eq!(attribute(&attempt, "taskflow.firing.id").as_deref(), fired["items"][0]["id"].as_str());
 
     process.signal(Signal::Term)?;
     assert!(process.ended().await?.success(), "it ends in good order with a collector");

@@ -66,7 +66,7 @@ impl Span {
     pub(crate) fn attempt(job: &ClaimedJob) -> Self {
         Self(tracer().map(|tracer| {
             let (spec, lease) = (&job.spec, &job.lease);
-            let attributes = vec![
+            let mut attributes = vec![
                 KeyValue::new("taskflow.job.id", spec.id.to_string()),
                 KeyValue::new("taskflow.job.kind", spec.kind.to_string()),
                 KeyValue::new("taskflow.queue", spec.queue.to_string()),
@@ -74,6 +74,9 @@ impl Span {
                 KeyValue::new("taskflow.attempt", i64::from(lease.counters.attempt)),
                 KeyValue::new("taskflow.correlation_id", spec.correlation_id.0.to_string()),
             ];
+            attributes.extend(spec.rule_id.map(|rule| KeyValue::new("taskflow.rule.id", rule.to_string())));
+            let firing = spec.firing_id.map(|firing| KeyValue::new("taskflow.firing.id", firing.to_string()));
+            attributes.extend(firing);
             let mut builder = tracer
                 .span_builder(format!("run {}", spec.kind))
                 .with_kind(SpanKind::Consumer)
