@@ -13,6 +13,7 @@ use super::on_both_databases;
 on_both_databases! {
     nobody_hears_that_a_key_is_taken
     an_open_delivery_counts_once_by_its_id
+    a_delivery_hears_of_the_request_rate
 }
 
 fn key(rule: &Value) -> Result<String> {
@@ -88,5 +89,29 @@ async fn an_open_delivery_counts_once_by_its_id(store: Store) -> Result<()> {
     let bad = "an id has 1 to 255 visible ASCII characters";
     let causes: Vec<_> = causes.collect();
     assert_eq!(causes, ["the header webhook-id is missing or empty", bad, bad, bad], "{listed}");
+    Ok(())
+}
+
+async fn a_delivery_hears_of_the_request_rate(store: Store) -> Result<()> {
+    let process = keyed(store.launch("up")).start().await?;
+    let operator = Holder::new(&process.url, OPERATOR)?;
+    operator.tenant("acme", json!({"request_rate": {"limit": 3, "period_ms": 60_000}})).await?;
+    let (_, holder) = operator.give("acme", &["rules:write"]).await?;
+    let wish = json!({
+        "name": "open", "trigger": {"type": "webhook", "signature": {"scheme": "none"}},
+        "actions": [{"kind": "k"}],
+    });
+    let rule = holder.did(Method::POST, "/v1/automation-rules", wish).await?;
+    let address = format!("{}/v1/events/webhook/{}", process.url, key(&rule)?);
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        let answer = client()?.post(&address).body("{}").send().await?;
+        let field = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
+        assert_eq!(field("ratelimit-policy"), Some("\"tenant\";q=3;w=60;qu=\"requests\""));
+        let left = field("ratelimit").and_then(|left| left.split(';').nth(1)).map(str::to_owned);
+        told.push((answer.status().as_u16(), left, field("retry-after").is_some()));
+    }
+    let left = |n: u32| Some(format!("r={n}"));
+    assert_eq!(told, [(202, left(1), false), (202, left(0), false), (429, left(0), true)]);
     Ok(())
 }

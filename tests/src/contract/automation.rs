@@ -228,7 +228,7 @@ pub async fn a_delivery_repeats(stores: &Stores) -> Result<()> {
     let answers = futures_util::future::try_join_all(repeats).await?;
     let (mut first, mut ids) = (0, std::collections::BTreeSet::new());
     for answer in answers {
-        let Delivered::Accepted { delivery_id, firings, repeated } = answer else {
+        let Delivered::Accepted { delivery_id, firings, repeated, .. } = answer else {
             anyhow::bail!("not accepted")
         };
         assert_eq!(delivery_id, "d-1");

@@ -293,7 +293,7 @@ impl Problem {
             AutomationError::WrongTrigger(_) => Self::new(Code::WrongTrigger, detail),
             AutomationError::BadSignature(_) => Self::new(Code::BadSignature, detail),
             AutomationError::BadDeliveryId(_) => Self::new(Code::Invalid, detail),
-            AutomationError::Exhausted { retry_after_s } => {
+            AutomationError::Exhausted { retry_after_s, .. } => {
                 Self::new(Code::RateLimited, detail).after(retry_after_s)
             }
             AutomationError::Moved(_) => Self::new(Code::Contended, detail),

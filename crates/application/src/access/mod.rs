@@ -135,15 +135,13 @@ impl Access {
         }
     }
 
-    /// Counts a request that a tenant's signature let in; `Err` with the seconds to
-    /// wait where its allowance is used up.
-    pub async fn count(&self, tenant: &Tenant) -> Result<Result<(), u32>, StoreError> {
+    /// Counts a request that a tenant's signature let in: what is left of its allowance,
+    /// or why it must wait.
+    pub async fn count(&self, tenant: &Tenant) -> Result<Vec<Quota>, Denied> {
         let rate = tenant.settings.request_rate.map(|rate| (Whose::Tenant(tenant.id), rate));
-        let (Some(limits), Some(rate)) = (&self.limits, rate) else { return Ok(Ok(())) };
-        match limits.take(vec![rate]).await {
-            Err(Denied::Exhausted { retry_after_s, .. }) => Ok(Err(retry_after_s)),
-            Err(Denied::Store(error)) => Err(error),
-            _ => Ok(Ok(())),
+        match (&self.limits, rate) {
+            (Some(limits), Some(rate)) => limits.take(vec![rate]).await,
+            _ => Ok(Vec::new()),
         }
     }
 

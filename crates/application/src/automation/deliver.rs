@@ -10,7 +10,7 @@ use taskflow_domain::{CorrelationId, EventId, Firing, InboundEvent, Json, Rule, 
 use super::dispatch::of_event;
 use super::fire::firings;
 use super::{Automation, AutomationError};
-use crate::access::Access;
+use crate::access::{Access, Denied, Quota};
 use crate::caller::Caller;
 use crate::document::{has_nul, without_nul};
 use crate::meter;
@@ -45,6 +45,8 @@ pub enum Delivered {
         firings: Vec<Firing>,
         /// Whether it had come before; then this is what came of it the first time.
         repeated: bool,
+        /// What is left of the request rate that it counted in.
+        quotas: Vec<Quota>,
     },
     /// The sender only asks whether somebody is there, and wants to hear this.
     Challenge(String),
@@ -100,7 +102,7 @@ impl Automation {
         if let Some(challenge) = verified.challenge {
             return Ok(Delivered::Challenge(challenge));
         }
-        self.count(access, &rule, key, now).await?;
+        let quotas = self.count(access, &rule, key, now).await?;
         let event = self.delivered(&rule, key, &delivery, verified.delivery_id, now);
         let delivery_id = event.external_id.clone().unwrap_or_else(|| event.id.to_string());
         let claim = FireClaim::Delivery(Box::new(event.clone()));
@@ -114,7 +116,7 @@ impl Automation {
         if let Some(fired @ Fired::Done(_)) = fired.first() {
             meter::received("accepted", 1);
             let firings = firings(fired).to_vec();
-            return Ok(Delivered::Accepted { delivery_id, firings, repeated: false });
+            return Ok(Delivered::Accepted { delivery_id, firings, repeated: false, quotas });
         }
         meter::received("duplicate", 1);
         let first = match self.world.stores.events.append(vec![event.clone()], false).await?.first() {
@@ -127,7 +129,7 @@ impl Automation {
             Some(_) => Vec::new(),
             None => self.world.stores.rules.firings_of(rule.id, &Firing::event_key(first)).await?,
         };
-        Ok(Delivered::Accepted { delivery_id, firings, repeated: true })
+        Ok(Delivered::Accepted { delivery_id, firings, repeated: true, quotas })
     }
 
     /// Takes one request from the allowance of the rule's tenant.
@@ -137,14 +139,20 @@ impl Automation {
         rule: &Rule,
         key: &str,
         now: Timestamp,
-    ) -> Result<(), AutomationError> {
+    ) -> Result<Vec<Quota>, AutomationError> {
         let Some(owner) = self.world.stores.tenants.get_many(&[rule.tenant]).await?.pop() else {
-            return Ok(());
+            return Ok(Vec::new());
         };
-        let Err(retry_after_s) = access.count(&owner).await? else { return Ok(()) };
-        meter::received("rejected", 1);
-        self.keep_reject(rule, key, "the tenant's request rate is used up", now).await?;
-        Err(AutomationError::Exhausted { retry_after_s })
+        match access.count(&owner).await {
+            Ok(quotas) => Ok(quotas),
+            Err(Denied::Exhausted { retry_after_s, quotas, .. }) => {
+                meter::received("rejected", 1);
+                self.keep_reject(rule, key, "the tenant's request rate is used up", now).await?;
+                Err(AutomationError::Exhausted { retry_after_s, quotas })
+            }
+            Err(Denied::Store(error)) => Err(error.into()),
+            Err(_) => Ok(Vec::new()),
+        }
     }
 
     /// The id of a delivery that was verified, or why it is refused.

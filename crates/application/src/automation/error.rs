@@ -49,6 +49,8 @@ pub enum AutomationError {
     Exhausted {
         /// When the next one is allowed, in seconds.
         retry_after_s: u32,
+        /// What is left of it.
+        quotas: Vec<crate::access::Quota>,
     },
     /// The rule kept changing under the request.
     #[error("the rule changes too fast; try again")]

@@ -1,16 +1,18 @@
 //! Webhook deliveries. Whoever sends one shows no key: the signature is what
 //! lets it in.
 
+use axum::Extension;
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
-use taskflow_application::automation::{Delivered, Delivery};
+use taskflow_application::automation::{AutomationError, Delivered, Delivery};
 use taskflow_protocol as wire;
 
 use super::super::ApiState;
 use super::super::body::{MAX_BODY, RawBody};
+use super::super::context::Quotas;
 use super::super::describe::{DeliverProblems, WebhookParam};
 use super::super::extract::{Answer, NamePath, detached};
 use super::super::jobs::traceparent;
@@ -77,6 +79,7 @@ pub(super) async fn deliver(
     Hook(key): Hook,
     // Senders add parameters of their own to the address that they are given.
     _: Query,
+    Extension(quotas): Extension<Quotas>,
     headers: HeaderMap,
     RawBody(body, _held): RawBody<MAX_BODY>,
 ) -> Result<Response, Problem> {
@@ -84,10 +87,14 @@ pub(super) async fn deliver(
     let delivery = Delivery { headers: texts(&headers), body, traceparent: traceparent(&headers) };
     let access = state.access.clone();
     let delivered = detached(async move { automation.deliver(&access, &key, delivery).await }).await?;
+    if let Err(AutomationError::Exhausted { quotas: left, .. }) = &delivered {
+        quotas.note(left);
+    }
     let delivered = delivered.map_err(|error| Problem::of_automation(error, "webhook"))?;
     match delivered {
         Delivered::Challenge(challenge) => Ok(Answer(json!({ "challenge": challenge })).into_response()),
-        Delivered::Accepted { delivery_id, firings, repeated } => {
+        Delivered::Accepted { delivery_id, firings, repeated, quotas: left } => {
+            quotas.note(&left);
             let status = if repeated { StatusCode::OK } else { StatusCode::ACCEPTED };
             let automation = state.rules()?.clone();
             let firings = detached(async move { automation.named(firings).await }).await??;
