@@ -171,6 +171,10 @@ impl LeaseSource for Bounded {
         self.source.cancel_arrives().await;
     }
 
+    fn close(&self) {
+        self.source.close();
+    }
+
     async fn leave(&self) {
         self.source.leave().await;
     }

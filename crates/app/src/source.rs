@@ -1,5 +1,6 @@
 //! The worker's leases, from the use cases of the same process.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,13 +18,25 @@ pub(crate) struct LocalSource {
     cancels: Mutex<watch::Receiver<u64>>,
     /// Reports were committed, which may have made room under a limit.
     settled: Notify,
+    /// Whether the worker is leaving, and a beat that is to say so.
+    closed: AtomicBool,
+    closing: Notify,
 }
 
 impl LocalSource {
     pub(crate) fn new(work: Work, wakeups: &dyn Wakeups, worker: Worker, lease: Duration) -> Self {
         let news = Mutex::new(wakeups.listen(Topic::Work));
         let cancels = Mutex::new(wakeups.listen(Topic::Cancel));
-        Self { work, worker, lease, news, cancels, settled: Notify::new() }
+        Self {
+            work,
+            worker,
+            lease,
+            news,
+            cancels,
+            settled: Notify::new(),
+            closed: AtomicBool::new(false),
+            closing: Notify::new(),
+        }
     }
 }
 
@@ -62,7 +75,9 @@ impl LeaseSource for LocalSource {
 
     async fn beat(&self) -> Result<Vec<Held>, SourceError> {
         let lease_ms = u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX);
-        let held = self.work.beat(&self.worker, lease_ms).await.map_err(failed)?;
+        let slots = if self.closed.load(Ordering::SeqCst) { 0 } else { self.worker.slots };
+        let worker = Worker { slots, ..self.worker.clone() };
+        let held = self.work.beat(&worker, lease_ms).await.map_err(failed)?;
         let told = |HeldLease { tenant, job, token, cancel }| Held { tenant, job, token, cancel };
         Ok(held.into_iter().map(told).collect())
     }
@@ -85,7 +100,15 @@ impl LeaseSource for LocalSource {
     }
 
     async fn cancel_arrives(&self) {
-        next(&self.cancels).await;
+        tokio::select! {
+            () = next(&self.cancels) => {}
+            () = self.closing.notified() => {}
+        }
+    }
+
+    fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.closing.notify_one();
     }
 
     async fn leave(&self) {

@@ -77,6 +77,9 @@ pub trait LeaseSource: Send + Sync + 'static {
     /// Waits until some running job may have been cancelled. News that came
     /// since this returned last is not lost: then it returns at once.
     async fn cancel_arrives(&self);
+    /// This worker takes no more jobs: its beats say so from now on, and the next one
+    /// comes at once.
+    fn close(&self);
     /// Says that this worker is leaving in good order.
     async fn leave(&self);
     /// How long a lease lasts without a beat.

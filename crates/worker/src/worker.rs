@@ -136,6 +136,7 @@ impl Loops {
     async fn leave(&mut self, drain: Duration) {
         let (shared, config) = (&self.shared, &self.shared.config);
         tracing::info!(drain_ms = drain.as_millis() as u64, "the worker is leaving");
+        shared.source.close();
         let drained = Instant::now() + drain;
         if !self.claiming.is_finished() && timeout_at(drained, &mut self.claiming).await.is_err() {
             self.claiming.abort();

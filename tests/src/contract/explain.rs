@@ -2,7 +2,7 @@
 //! the next claim takes, and what is called gated is not.
 
 use anyhow::{Context as _, Result};
-use taskflow_application::ports::{ClaimRequest, QueuePut, Route, Stores};
+use taskflow_application::ports::{ClaimRequest, QueuePut, Route, Stores, Worker};
 use taskflow_domain::explain::{Explanation, Gate, GateReport, explain, explain_queue};
 use taskflow_domain::queue::{Drain, Pause, QueueSettings, Rate};
 use taskflow_domain::tenant::{Tenant, TenantSettings};
@@ -188,11 +188,9 @@ pub async fn somebody_must_be_there(stores: &Stores) -> Result<()> {
         stores.workers.beat(&puller).await?;
         assert_eq!(why(&scene, scene.tenant.id, pulled, at(0)).await?.runnable, open);
     }
-    assert_eq!(
-        gates(&why(&scene, scene.tenant.id, pulled, at(1_000)).await?),
-        [Gate::NoWorker],
-        "it is lost"
-    );
+    let lost = why(&scene, scene.tenant.id, pulled, at(5_000)).await?;
+    assert_eq!(gates(&lost), [Gate::NoWorker]);
+    assert_eq!(report(&lost, Gate::NoWorker)?.since, Some(at(1_000)), "since its lease ended");
     let request = ClaimRequest {
         worker: worker("puller")?,
         tenant: Some(scene.tenant.id),
@@ -203,6 +201,35 @@ pub async fn somebody_must_be_there(stores: &Stores) -> Result<()> {
     assert_eq!(claimed.first().map(|job| job.spec.id), Some(pulled));
     stores.workers.leave(&scene.worker, at(1)).await?;
     assert_eq!(gates(&why(&scene, scene.tenant.id, own, at(1)).await?), [Gate::NoWorker]);
+    Ok(())
+}
+
+/// A worker whose slots are full, or that is leaving, begins nothing: then all that it
+/// would run waits for one that does.
+pub async fn a_worker_without_room_starts_nothing(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    let ids = scene.put([draft(&scene, 1)?, draft(&scene, 2)?, draft(&scene, 3)?]).await?;
+    let counted = async |now| {
+        let line = stores.explain.line(&queue("q")?, now).await?.context("the queue")?;
+        let gates = explain_queue(&line, now);
+        anyhow::Ok(gates.iter().map(|gate| (gate.gate.as_str(), gate.jobs)).collect::<Vec<_>>())
+    };
+    let with = async |slots, now| {
+        let row = Worker { slots, ..Scene::worker_row(&scene.worker, now, at(9_000)) };
+        stores.workers.beat(&row).await.map(drop)
+    };
+    with(1, at(0)).await?;
+    assert_eq!(counted(at(0)).await?, [("fair_share", 2)], "one is next");
+    scene.claim_one(at(5)).await?;
+    let full = why(&scene, scene.tenant.id, ids[1], at(6)).await?;
+    assert_eq!(closed(&full), [Gate::NoWorker]);
+    assert_eq!(report(&full, Gate::NoWorker)?.since, Some(at(5)), "since the job that took the last slot");
+    assert_eq!(counted(at(6)).await?, [("no_worker", 2)]);
+    with(2, at(7)).await?;
+    assert!(why(&scene, scene.tenant.id, ids[1], at(7)).await?.runnable);
+    with(0, at(8)).await?;
+    assert_eq!(closed(&why(&scene, scene.tenant.id, ids[1], at(8)).await?), [Gate::NoWorker]);
+    assert_eq!(counted(at(8)).await?, [("no_worker", 2)]);
     Ok(())
 }
 
@@ -253,7 +280,8 @@ pub async fn a_queue_counts_its_gates(stores: &Stores) -> Result<()> {
         anyhow::Ok(gates.iter().map(|gate| (gate.gate.as_str(), gate.jobs)).collect::<Vec<_>>())
     };
     let own = [("dependency", 1), ("scheduled_later", 1)];
-    let line = [("tenant_limit", 5), ("no_worker", 1), ("fair_share", 2)];
+    // One of the two others is next, and waits for nobody.
+    let line = [("tenant_limit", 5), ("no_worker", 1), ("fair_share", 1)];
     assert_eq!(told(at(0)).await?, [own.as_slice(), line.as_slice()].concat());
     settings(&scene, QueueSettings { max_running: Some(0), ..QueueSettings::default() }).await?;
     assert_eq!(told(at(1)).await?, [own.as_slice(), [("queue_limit", 8)].as_slice()].concat());

@@ -75,7 +75,7 @@ macro_rules! contract_suite {
                 draining_queues_are_listed;
             explain: an_absent_job_is_not_explained the_next_job_is_runnable a_job_may_hold_itself_back
                 a_queue_may_hold_its_jobs_back a_draining_queue_lets_its_jobs_start
-                a_tenant_may_hold_its_jobs_back somebody_must_be_there the_fair_order_is_told
+                a_tenant_may_hold_its_jobs_back somebody_must_be_there a_worker_without_room_starts_nothing the_fair_order_is_told
                 what_has_ended_is_past_all_gates a_queue_counts_its_gates
                 explain_and_claim_agree_whatever_is_set;
             stats: figures_add_up a_batch_may_hold_several_minutes
@@ -83,7 +83,7 @@ macro_rules! contract_suite {
                 runners_tell_of_their_loops;
             tenants: the_default_tenant_is_there a_tenant_is_made_once settings_come_back
                 tenants_are_listed_in_pages a_suspended_tenant_submits_nothing a_stranger_sees_nothing ids_belong_to_their_tenant;
-            workers: a_worker_comes_back a_beat_tells_what_is_held
+            workers: a_worker_comes_back a_beat_tells_what_is_held a_pulling_worker_is_heard_of
                 a_leaving_worker_frees_what_it_holds a_worker_may_leave_and_come_back
                 silent_workers_are_forgotten busy_workers_are_counted names_are_each_tenants_own
                 who_only_waited_leaves_nothing_behind;

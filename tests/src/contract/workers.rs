@@ -55,6 +55,42 @@ pub async fn a_beat_tells_what_is_held(stores: &Stores) -> Result<()> {
     Ok(())
 }
 
+/// A worker that pulls is heard of by the leases that it extends. What TaskFlow's own
+/// worker holds says nothing of it, and neither does a lease that is not held.
+pub async fn a_pulling_worker_is_heard_of(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    let puller = Worker {
+        tenant: Some(scene.tenant.id),
+        kinds: vec![kind("work")?],
+        ..Scene::worker_row(&worker("puller")?, at(0), at(1_000))
+    };
+    stores.workers.beat(&puller).await?;
+    scene.put([scene.job(1)?.pulled(), scene.job(2)?]).await?;
+    let request = ClaimRequest {
+        worker: puller.name.clone(),
+        tenant: puller.tenant,
+        route: Route::Kinds(puller.kinds.clone()),
+        lease_until: Some(at(1_000)),
+        ..scene.request(1, at(1))
+    };
+    let pulled = stores.jobs.claim(&request).await?.jobs.pop().context("a job")?;
+    let own = scene.claim_one(at(1)).await?;
+    let own_row = stores.workers.list().await?.into_iter().find(|row| row.name == scene.worker);
+    let lease = |job: &taskflow_domain::ClaimedJob| (job.spec.tenant, job.spec.id, job.lease.token);
+    let (tenant, job, _) = lease(&pulled);
+    let false_lease = (tenant, job, crate::builders::false_token());
+    stores.workers.heard_of(&[false_lease, lease(&own)], at(700), at(1_700)).await?;
+    assert!(stores.workers.list().await?.contains(&puller), "nobody was heard of");
+    assert!(own_row.is_some_and(|row| row.lease_until > at(1_700)));
+    stores.workers.heard_of(&[lease(&pulled)], at(800), at(1_800)).await?;
+    let heard = Worker { beat_at: at(800), lease_until: at(1_800), ..puller.clone() };
+    assert!(stores.workers.list().await?.contains(&heard));
+    stores.workers.heard_of(&[lease(&pulled)], at(500), at(1_500)).await?;
+    assert!(stores.workers.list().await?.contains(&heard), "what comes late takes nothing back");
+    stores.workers.heard_of(&[], at(900), at(1_900)).await?;
+    Ok(())
+}
+
 /// A worker that leaves is forgotten, and what it holds is free at once.
 pub async fn a_leaving_worker_frees_what_it_holds(stores: &Stores) -> Result<()> {
     let scene = Scene::new(stores).await?;

@@ -5,7 +5,7 @@ use taskflow_application::ports::{
     HeldLease, QueueDepth, QueuePut, QueueStore, StoreResult, Worker, WorkerStore,
 };
 use taskflow_domain::queue::Queue;
-use taskflow_domain::{JobState, QueueName, TenantId, Timestamp, WorkerName};
+use taskflow_domain::{JobId, JobState, LeaseToken, QueueName, TenantId, Timestamp, WorkerName};
 
 use super::{Bug, Planted};
 
@@ -69,6 +69,15 @@ impl WorkerStore for Planted {
             worker.lease_until = worker.beat_at;
         }
         self.inner.workers.beat(&worker).await
+    }
+
+    async fn heard_of(
+        &self,
+        leases: &[(TenantId, JobId, LeaseToken)],
+        now: Timestamp,
+        until: Timestamp,
+    ) -> StoreResult<()> {
+        self.inner.workers.heard_of(leases, now, until).await
     }
 
     async fn leave(&self, name: &WorkerName, now: Timestamp) -> StoreResult<()> {

@@ -9,7 +9,8 @@ use taskflow_checker::history::LeaseRow;
 use taskflow_domain::queue::Queue;
 use taskflow_domain::tenant::{Tenant, TenantSettings};
 use taskflow_domain::{
-    Attempt, Job, JobEvent, JobId, JobState, QueueName, TenantId, TenantSlug, Timestamp, WorkerName,
+    Attempt, Job, JobEvent, JobId, JobState, LeaseToken, QueueName, TenantId, TenantSlug, Timestamp,
+    WorkerName,
 };
 
 use super::link::Link;
@@ -167,6 +168,15 @@ impl WorkerStore for Link {
             what
         };
         self.pass("beat", self.sim.stores.workers.beat(worker), note).await
+    }
+
+    async fn heard_of(
+        &self,
+        leases: &[(TenantId, JobId, LeaseToken)],
+        now: Timestamp,
+        until: Timestamp,
+    ) -> StoreResult<()> {
+        self.pass("heard_of", self.sim.stores.workers.heard_of(leases, now, until), nothing).await
     }
 
     async fn leave(&self, name: &WorkerName, now: Timestamp) -> StoreResult<()> {

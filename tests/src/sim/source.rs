@@ -151,6 +151,8 @@ impl LeaseSource for SimSource {
         next(&self.cancels).await;
     }
 
+    fn close(&self) {}
+
     async fn leave(&self) {
         drop(self.work.leave(&self.worker.name).await);
     }

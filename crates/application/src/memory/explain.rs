@@ -25,7 +25,11 @@ impl State {
         Some(Facts {
             job: job.show(&tenant.slug, now),
             line: self.line_of(job),
-            tenant: TenantFacts { paused: settings.paused, updated_at: tenant.updated_at },
+            tenant: TenantFacts {
+                paused: settings.paused,
+                suspended: settings.suspended,
+                updated_at: tenant.updated_at,
+            },
             tenant_limit: settings.max_running.map(|max| limit(max, &of_tenant)),
             tenant_in_queue: queue.settings.max_running_per_tenant.map(|max| limit(max, &in_queue)),
             own_in_queue: self.holders(&in_queue).0,
@@ -37,7 +41,8 @@ impl State {
     fn queue_facts(&self, name: &QueueName) -> Option<QueueFacts> {
         let row = self.queues.get(name)?;
         let running = self.count_running(|spec| spec.queue == *name);
-        Some(QueueFacts { settings: row.settings.clone(), running, bucket: row.bucket })
+        let last_start = self.holders(&|spec| spec.queue == *name).1;
+        Some(QueueFacts { settings: row.settings.clone(), running, last_start, bucket: row.bucket })
     }
 
     /// Running jobs that count, the latest first, and when the latest began.
@@ -74,9 +79,19 @@ impl State {
 
     fn serving(&self, key: &LaneKey, now: Timestamp) -> Serving {
         let mut serving = Serving::default();
-        for worker in self.workers.values().filter(|worker| serves(worker, key, now)) {
+        for worker in self.workers.values().filter(|worker| would_serve(worker, key)) {
+            if worker.lease_until <= now {
+                serving.last_lost = serving.last_lost.max(Some(worker.lease_until));
+                continue;
+            }
+            if worker.slots == 0 {
+                continue;
+            }
             let runs = |job: &&JobRow| job.running().is_some_and(|running| running.is_of(worker));
-            let busy = self.running.iter().filter_map(|key| self.jobs.get(key)).filter(runs).count();
+            let running = || self.running.iter().filter_map(|key| self.jobs.get(key)).filter(runs);
+            let busy = running().count();
+            let started = running().filter_map(|job| Some(job.running()?.started_at)).max();
+            serving.last_start = serving.last_start.max(started);
             serving.workers += 1;
             serving.slots = serving.slots.saturating_add(worker.slots);
             serving.busy = serving.busy.saturating_add(u32::try_from(busy).unwrap_or(u32::MAX));
@@ -86,14 +101,25 @@ impl State {
 
     fn queue_line(&self, name: &QueueName, now: Timestamp) -> Option<QueueLine> {
         let mut due = DueJobs::default();
+        let own = LaneKey { tenant: TenantId(0), queue: name.clone(), route: None };
+        let full = self.serving(&own, now).is_full();
+        let mut own_next = 0;
         for (key, lane) in self.lanes.iter().filter(|(key, _)| key.queue == *name) {
             let sort = match (self.room(key), self.serving(key, now).workers) {
                 (0, _) => &mut due.by_tenant,
                 (_, 0) => &mut due.unserved,
-                _ => &mut due.in_line,
+                _ if key.route.is_none() && full => &mut due.unserved,
+                _ => {
+                    match key.route {
+                        Some(_) => due.next += u64::from(!lane.due.is_empty()),
+                        None => own_next |= u64::from(!lane.due.is_empty()),
+                    }
+                    &mut due.in_line
+                }
             };
             sort.jobs += lane.due.len() as u64;
         }
+        due.next += own_next;
         let mut by_state = [0; 9];
         for job in self.jobs.values().filter(|job| job.spec.queue == *name) {
             by_state[job.kept_state() as usize] += 1;
@@ -103,14 +129,13 @@ impl State {
     }
 }
 
-/// Whether a worker is alive and would run the jobs of a lane.
-fn serves(worker: &Worker, key: &LaneKey, now: Timestamp) -> bool {
+/// Whether a worker, alive or not, would run the jobs of a lane.
+fn would_serve(worker: &Worker, key: &LaneKey) -> bool {
     let of_kind = |kind: &Option<Kind>| match kind {
         None => worker.kinds.is_empty(),
         Some(kind) => worker.kinds.contains(kind),
     };
-    worker.lease_until > now
-        && of_kind(&key.route)
+    of_kind(&key.route)
         && worker.tenant.is_none_or(|tenant| tenant == key.tenant)
         && (worker.queues.is_empty() || worker.queues.contains(&key.queue))
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use taskflow_domain::{TenantId, Timestamp, WorkerName};
+use taskflow_domain::{JobId, LeaseToken, TenantId, Timestamp, WorkerName};
 
 use super::MemoryStore;
 use super::state::{Place, Running, State, WorkerKey};
@@ -51,6 +51,27 @@ impl WorkerStore for MemoryStore {
         let mut state = self.state();
         state.workers.insert((worker.name.clone(), worker.tenant), worker.clone());
         Ok(state.held_by(worker))
+    }
+
+    async fn heard_of(
+        &self,
+        leases: &[(TenantId, JobId, LeaseToken)],
+        now: Timestamp,
+        until: Timestamp,
+    ) -> StoreResult<()> {
+        let mut state = self.state();
+        for (tenant, job, token) in leases {
+            let running = state.jobs.get(&(*tenant, *job)).and_then(|job| job.running());
+            let Some(holder) = running.filter(|running| running.token == *token).map(Running::holder) else {
+                continue;
+            };
+            let worker = state.workers.get_mut(&holder).filter(|worker| !worker.kinds.is_empty());
+            if let Some(worker) = worker {
+                worker.beat_at = worker.beat_at.max(now);
+                worker.lease_until = worker.lease_until.max(until);
+            }
+        }
+        Ok(())
     }
 
     async fn leave(&self, name: &WorkerName, now: Timestamp) -> StoreResult<()> {

@@ -17,7 +17,7 @@ pub struct Worker {
     pub queues: Vec<QueueName>,
     /// The kinds that it serves; empty for the engine's own worker.
     pub kinds: Vec<Kind>,
-    /// How many jobs it runs at once.
+    /// How many jobs it runs at once; none any more when it is leaving.
     pub slots: u32,
     /// Since when it is known.
     pub started_at: Timestamp,
@@ -47,6 +47,15 @@ pub trait WorkerStore: Send + Sync {
     /// All leases that it claimed without an end of their own last until
     /// `lease_until` from now on. Answers all leases that it holds.
     async fn beat(&self, worker: &Worker) -> StoreResult<Vec<HeldLease>>;
+
+    /// Whoever holds one of these leases and pulls its jobs was heard of at `now`, and is
+    /// there until `until` at least.
+    async fn heard_of(
+        &self,
+        leases: &[(TenantId, JobId, LeaseToken)],
+        now: Timestamp,
+        until: Timestamp,
+    ) -> StoreResult<()>;
 
     /// Forgets a worker of TaskFlow itself that left in good order. Leases that it
     /// still holds expire at once.

@@ -180,6 +180,11 @@ impl Work {
         let keys: Vec<_> = leases.iter().map(|lease| (tenant, lease.job, lease.token)).collect();
         let now = self.world.clock.now();
         let extended = self.world.stores.jobs.extend(&keys, until(now, lease_ms)).await?;
+        let held = keys.iter().zip(&extended).filter(|(_, extended)| **extended != Extended::Lost);
+        let held: Vec<_> = held.map(|(key, _)| *key).collect();
+        if !held.is_empty() {
+            self.world.stores.workers.heard_of(&held, now, until(now, lease_ms)).await?;
+        }
         let answer = |extended| match extended {
             Extended::Held { cancel, timeout_at } => Ok(cancel || now >= timeout_at),
             Extended::Lost => Err(ItemError::StaleLease),

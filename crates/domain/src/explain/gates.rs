@@ -18,6 +18,10 @@ pub fn explain(facts: &Facts, now: Timestamp) -> Explanation {
         gates.extend(facts.line.map(|line| share(facts, line)));
         gates.extend(draining(facts));
     }
+    // What is kept may run ahead of the clock, by a lease or by another clock.
+    for gate in &mut gates {
+        gate.since = gate.since.map(|since| since.min(now));
+    }
     let runnable = state == JobState::Pending && gates.iter().all(|gate| gate.open);
     Explanation { state, runnable, gates }
 }
@@ -50,9 +54,9 @@ fn due(facts: &Facts) -> Timestamp {
 }
 
 /// The gates that lie in the job itself.
-fn own(facts: &Facts, now: Timestamp) -> Option<GateReport> {
+fn own(facts: &Facts, now: Timestamp) -> Vec<GateReport> {
     let since = Some(facts.job.updated_at);
-    match &facts.job.standing {
+    let one = match &facts.job.standing {
         Standing::Waiting { .. } => Some(GateReport {
             since,
             opens_when: Some("the jobs that it depends on have ended".into()),
@@ -85,16 +89,38 @@ fn own(facts: &Facts, now: Timestamp) -> Option<GateReport> {
             opens_at: Some(now),
             ..gate(Gate::ScheduledLater, false, format!("it is due since {due} and about to enter its queue"))
         }),
-        Standing::Paused { waiting, .. } => {
-            let also = if *waiting { "; before, it waited for other jobs" } else { "" };
-            Some(GateReport {
-                since,
-                opens_when: Some("somebody resumes the job".into()),
-                ..gate(Gate::PausedJob, false, format!("somebody holds it{also}"))
-            })
-        }
+        Standing::Paused { due, waiting } => return held(facts, *due, *waiting, now),
         _ => None,
+    };
+    one.into_iter().collect()
+}
+
+/// The gates of a job that somebody holds: when it is let go it still has to wait for its
+/// time, or for others.
+fn held(facts: &Facts, due: Timestamp, waiting: bool, now: Timestamp) -> Vec<GateReport> {
+    let since = Some(facts.job.updated_at);
+    let mut gates = Vec::new();
+    if waiting {
+        gates.push(GateReport {
+            since,
+            opens_when: Some("the jobs that it depends on have ended".into()),
+            ..gate(Gate::Dependency, false, "it waits for the jobs that it depends on".into())
+        });
     }
+    if due > now {
+        gates.push(GateReport {
+            since,
+            opens_when: Some(format!("at {due}")),
+            opens_at: Some(due),
+            ..gate(Gate::ScheduledLater, false, format!("its time has not come; due at {due}"))
+        });
+    }
+    gates.push(GateReport {
+        since,
+        opens_when: Some("somebody resumes the job".into()),
+        ..gate(Gate::PausedJob, false, "somebody holds it".into())
+    });
+    gates
 }
 
 /// The gates of its queue as a whole.
@@ -104,10 +130,10 @@ fn of_queue(facts: &Facts, now: Timestamp) -> Vec<GateReport> {
     let held = |pause: &&Pause| pause.holds(now);
     gates.extend(queue.settings.pause.as_ref().filter(held).map(|pause| paused(facts, pause)));
     if let Some(max) = queue.settings.max_running {
-        let limit =
-            LimitFacts { max, running: queue.running, holders: facts.own_in_queue.clone(), last_start: None };
+        let (running, last_start) = (queue.running, queue.last_start);
+        let limit = LimitFacts { max, running, holders: facts.own_in_queue.clone(), last_start };
         let whose = format!("the queue {}", facts.job.spec.queue);
-        gates.push(limited(Gate::QueueLimit, &whose, &limit, since));
+        gates.push(limited(Gate::QueueLimit, &whose, &limit, since, None));
     }
     if let Some(rate) = queue.settings.rate {
         let bucket = queue.bucket.refilled(rate, now);
@@ -152,33 +178,49 @@ fn paused(facts: &Facts, pause: &Pause) -> GateReport {
 
 /// The gates of its tenant.
 fn of_tenant(facts: &Facts) -> Vec<GateReport> {
-    let (slug, since) = (&facts.job.slug, due(facts));
+    let (slug, since, changed) = (&facts.job.slug, due(facts), Some(facts.tenant.updated_at));
     let mut gates = Vec::new();
     if facts.tenant.paused {
         gates.push(GateReport {
             since: Some(facts.tenant.updated_at.max(facts.job.spec.created_at)),
             opens_when: Some("an operator lets the tenant go on".into()),
-            ..gate(Gate::TenantLimit, false, format!("the tenant {slug} is paused"))
+            ..gate(
+                Gate::TenantLimit,
+                false,
+                format!(
+                    "the tenant {slug} is {}",
+                    if facts.tenant.suspended { "suspended" } else { "paused" }
+                ),
+            )
         });
     }
     if let Some(limit) = &facts.tenant_limit {
-        gates.push(limited(Gate::TenantLimit, &format!("the tenant {slug}"), limit, since));
+        gates.push(limited(Gate::TenantLimit, &format!("the tenant {slug}"), limit, since, changed));
     }
     if let Some(limit) = &facts.tenant_in_queue {
         let whose = format!("the tenant {slug} in the queue {}", facts.job.spec.queue);
-        gates.push(limited(Gate::TenantLimit, &whose, limit, since));
+        gates.push(limited(Gate::TenantLimit, &whose, limit, since, None));
     }
     gates
 }
 
-fn limited(which: Gate, whose: &str, limit: &LimitFacts, since: Timestamp) -> GateReport {
+/// `changed`: when the limit was last set, if that is kept.
+fn limited(
+    which: Gate,
+    whose: &str,
+    limit: &LimitFacts,
+    due: Timestamp,
+    changed: Option<Timestamp>,
+) -> GateReport {
     let open = limit.has_room();
+    // The start that filled it closed it; where more run than may, or none may, it was set so.
+    let closed = if limit.running == limit.max && limit.max > 0 { limit.last_start } else { changed };
     let opens_when = match limit.max {
         0 => "an operator raises the limit".to_owned(),
         _ => "one of the running jobs ends, or the limit is raised".to_owned(),
     };
     GateReport {
-        since: (!open).then(|| limit.last_start.map_or(since, |start| start.max(since))),
+        since: (!open).then(|| closed.map_or(due, |closed| closed.max(due))),
         opens_when: (!open).then_some(opens_when),
         limit: Some(limit.max),
         in_use: Some(limit.running),
@@ -189,12 +231,13 @@ fn limited(which: Gate, whose: &str, limit: &LimitFacts, since: Timestamp) -> Ga
 
 /// Whether somebody is there who would run it.
 fn worker(facts: &Facts, serving: &Serving) -> GateReport {
-    let Serving { workers, slots, busy } = *serving;
+    let Serving { workers, slots, busy, last_start, last_lost } = *serving;
     // A worker on the network that waits has room for what it asks for, whatever
     // else it runs; those of TaskFlow itself run as many as they have slots.
     let own = facts.job.spec.target.is_some() && workers > 0;
-    let full = own && slots > 0 && busy >= slots;
+    let full = own && serving.is_full();
     let open = workers > 0 && !full;
+    let closed = if full { last_start } else { last_lost };
     let kind = &facts.job.spec.kind;
     let (detail, opens_when) = match (workers > 0, &facts.job.spec.target) {
         (true, _) if full => (
@@ -215,7 +258,7 @@ fn worker(facts: &Facts, serving: &Serving) -> GateReport {
         ),
     };
     GateReport {
-        since: (!open).then(|| due(facts)),
+        since: (!open).then(|| closed.map_or(due(facts), |closed| closed.max(due(facts)))),
         opens_when,
         limit: own.then_some(slots),
         in_use: own.then_some(busy),
@@ -243,6 +286,7 @@ fn share(facts: &Facts, line: Line) -> GateReport {
         )
     };
     GateReport {
+        // It stands in line since it was due, whoever came before it meanwhile.
         since: (!open).then(|| due(facts)),
         opens_when: (!open).then(|| "those that come first have started".to_owned()),
         in_use: Some(line.jobs_ahead.saturating_add(lanes_ahead)),

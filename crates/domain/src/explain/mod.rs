@@ -127,6 +127,8 @@ impl LimitFacts {
 pub struct TenantFacts {
     /// Whether none of its jobs may start.
     pub paused: bool,
+    /// Whether that is because it is suspended.
+    pub suspended: bool,
     /// When its settings last changed.
     pub updated_at: Timestamp,
 }
@@ -138,6 +140,8 @@ pub struct QueueFacts {
     pub settings: QueueSettings,
     /// Its running jobs; kept only where it is limited.
     pub running: u32,
+    /// When the latest of them began.
+    pub last_start: Option<Timestamp>,
     /// The state of its rate limit.
     pub bucket: Bucket,
 }
@@ -161,6 +165,17 @@ pub struct Serving {
     pub slots: u32,
     /// What they run now.
     pub busy: u32,
+    /// When the latest of that began.
+    pub last_start: Option<Timestamp>,
+    /// When the last of those was lost, or left, that are no longer there.
+    pub last_lost: Option<Timestamp>,
+}
+
+impl Serving {
+    /// Whether workers of TaskFlow itself are there and have no room.
+    pub const fn is_full(&self) -> bool {
+        self.workers > 0 && self.slots > 0 && self.busy >= self.slots
+    }
 }
 
 /// What a store knows of the way of a job to its start.

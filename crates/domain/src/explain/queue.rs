@@ -18,10 +18,12 @@ pub struct Counted {
 pub struct DueJobs {
     /// Those whose tenant is paused, or has a limit that is full.
     pub by_tenant: Counted,
-    /// Those that no living worker serves.
+    /// Those that no living worker serves, or none that has room.
     pub unserved: Counted,
     /// Those that nothing holds back; need not be counted where all others were.
     pub in_line: Counted,
+    /// How many of these are next, so that they wait for nobody.
+    pub next: u64,
 }
 
 impl DueJobs {
@@ -76,7 +78,7 @@ pub fn explain_queue(line: &QueueLine, now: Timestamp) -> Vec<QueueGate> {
 /// Where `pending` jobs stand by their lanes. Where two of the three sorts were counted to
 /// the end, the third is what is left; otherwise the numbers are lower bounds.
 fn by_lane(due: DueJobs, pending: u64) -> [QueueGate; 3] {
-    let DueJobs { mut by_tenant, mut unserved, mut in_line } = due;
+    let DueJobs { mut by_tenant, mut unserved, mut in_line, next } = due;
     let left = |a: Counted, b: Counted| Counted {
         jobs: pending.saturating_sub(a.jobs).saturating_sub(b.jobs),
         more: false,
@@ -87,6 +89,7 @@ fn by_lane(due: DueJobs, pending: u64) -> [QueueGate; 3] {
         (false, true, false) => unserved = left(by_tenant, in_line),
         _ => {}
     }
+    in_line.jobs = in_line.jobs.saturating_sub(next);
     [(Gate::TenantLimit, by_tenant), (Gate::NoWorker, unserved), (Gate::FairShare, in_line)]
         .map(|(gate, Counted { jobs, more })| QueueGate { gate, jobs: jobs.min(pending), at_least: more })
 }

@@ -53,13 +53,14 @@ fn facts(standing: Standing) -> Facts {
         queue: QueueFacts {
             settings: QueueSettings::default(),
             running: 0,
+            last_start: None,
             bucket: Bucket { micro_tokens: 0, at: NOW },
         },
-        tenant: TenantFacts { paused: false, updated_at: NOW },
+        tenant: TenantFacts { paused: false, suspended: false, updated_at: NOW },
         tenant_limit: None,
         tenant_in_queue: None,
         own_in_queue: Vec::new(),
-        serving: Serving { workers: 1, slots: 4, busy: 0 },
+        serving: Serving { workers: 1, slots: 4, ..Serving::default() },
     }
 }
 
@@ -91,12 +92,18 @@ fn each_gate_closes_for_its_reason() {
     assert_eq!(closed(&Facts { line: None, ..facts(Standing::Waiting { due: NOW }) }), [Gate::Dependency]);
     let held = Standing::Paused { due: NOW, waiting: false };
     assert_eq!(closed(&Facts { line: None, ..facts(held) }), [Gate::PausedJob]);
+    let held = Standing::Paused { due: later, waiting: true };
+    let all = [Gate::Dependency, Gate::ScheduledLater, Gate::PausedJob];
+    assert_eq!(closed(&Facts { line: None, ..facts(held) }), all);
     assert_eq!(closed(&Facts { tenant_limit: Some(full()), ..pending() }), [Gate::TenantLimit]);
     assert_eq!(closed(&Facts { tenant_in_queue: Some(full()), ..pending() }), [Gate::TenantLimit]);
-    let paused = TenantFacts { paused: true, updated_at: NOW };
+    let paused = TenantFacts { paused: true, suspended: false, updated_at: NOW };
     assert_eq!(closed(&Facts { tenant: paused, ..pending() }), [Gate::TenantLimit]);
+    let suspended = explain(&Facts { tenant: TenantFacts { suspended: true, ..paused }, ..pending() }, NOW);
+    assert!(suspended.closed().any(|gate| gate.detail.ends_with("is suspended")));
     assert_eq!(closed(&Facts { serving: Serving::default(), ..pending() }), [Gate::NoWorker]);
-    let mut busy = Facts { serving: Serving { workers: 1, slots: 4, busy: 4 }, ..pending() };
+    let mut busy =
+        Facts { serving: Serving { workers: 1, slots: 4, busy: 4, ..Serving::default() }, ..pending() };
     assert_eq!(closed(&busy), [], "a worker on the network has room for what it asks for");
     busy.job.spec.target = Some(Target::Builtin { name: Builtin::Noop, ms: None });
     assert_eq!(closed(&busy), [Gate::NoWorker]);
@@ -141,6 +148,12 @@ fn limits_are_told_in_numbers() {
     let explanation = explain(&Facts { tenant_limit: Some(full()), ..pending() }, NOW);
     let gate = explanation.closed().next().unwrap();
     assert_eq!((gate.limit, gate.in_use, gate.held_by.len()), (Some(5), Some(5), 1));
+    // More than may run: the limit was lowered, and that closed it.
+    let lowered = LimitFacts { running: 7, last_start: Some(NOW.plus_millis(-9)), ..full() };
+    let explanation = explain(&Facts { tenant_limit: Some(lowered), ..pending() }, NOW.plus_millis(5));
+    assert_eq!(explanation.closed().next().unwrap().since, Some(NOW));
+    let explanation = explain(&Facts { tenant_limit: Some(full()), ..pending() }, NOW.plus_millis(-5));
+    assert_eq!(explanation.closed().next().unwrap().since, Some(NOW.plus_millis(-5)), "never in the future");
     assert_eq!(gate.detail, "the tenant default may run 5 jobs at once and runs 5");
 }
 
@@ -166,6 +179,7 @@ fn each_job_of_a_queue_is_counted_once() {
             by_tenant: Counted { jobs: 30, more: false },
             unserved: Counted { jobs: 20, more: false },
             in_line: Counted::default(),
+            next: 0,
         },
     };
     let told = |line: &QueueLine| -> Vec<_> {

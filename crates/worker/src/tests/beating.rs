@@ -99,6 +99,9 @@ async fn a_beat_that_hangs_counts_as_none() {
         async fn cancel_arrives(&self) {
             self.0.cancel_arrives().await;
         }
+        fn close(&self) {
+            self.0.close();
+        }
         async fn leave(&self) {
             self.0.leave().await;
         }

@@ -14,7 +14,9 @@ async fn running_work_may_end_within_the_drain() {
     assert_eq!(took, ms(4_000));
     assert_eq!(source.ended(1), Some(succeeded()));
     assert_eq!(source.state().queue.len(), 1, "claims stopped at once");
-    assert!(source.state().left.is_some());
+    let closed = source.state().closed.unwrap();
+    let left = source.state().left.unwrap();
+    assert!(left - closed == took, "others hear at once that it takes no more");
     let beats = source.state().beats.len();
     assert!(beats >= 3, "it beats while it drains");
     sleep(ms(10_000)).await;

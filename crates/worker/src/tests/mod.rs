@@ -95,6 +95,8 @@ pub(super) struct State {
     pub(super) beats: Vec<Instant>,
     pub(super) released: Vec<Held>,
     pub(super) left: Option<Instant>,
+    /// When it was told that the worker takes no more jobs.
+    pub(super) closed: Option<Instant>,
     /// Everything fails.
     pub(super) down: bool,
     pub(super) beats_fail: bool,
@@ -226,6 +228,11 @@ impl LeaseSource for Source {
 
     async fn cancel_arrives(&self) {
         self.cancels.notified().await;
+    }
+
+    fn close(&self) {
+        self.state().closed = Some(Instant::now());
+        self.cancels.notify_one();
     }
 
     async fn leave(&self) {

@@ -26,7 +26,7 @@ use crate::store::row::{MOST_JOBS, MOST_LANES, counted, held_back};
 const PLACE: &str = "
 select j.queue_id, j.lane_id, case when j.target is null then j.kind_id else 0 end,
     (select r.ord from ready r where r.tenant_id = j.tenant_id and r.job_id = j.id),
-    t.paused, t.updated_at
+    t.paused, t.suspended, t.updated_at
 from job j cross join lateral (select * from tenant t where t.id = j.tenant_id limit 1) t
 where j.tenant_id = $1 and j.id = $2";
 
@@ -58,13 +58,11 @@ where r.tenant_id = $1 and ($2::int4 is null or r.lane_id in (
     select l.id from lane l where l.tenant_id = $1 and l.queue_id = $2))
 order by r.started_at desc, r.job_id limit $3";
 
-/// Workers that are alive and serve a lane.
-macro_rules! serving {
-    ($tenant:literal, $queue:literal, $route:literal, $now:literal) => {
+/// Workers that serve a lane, alive or not.
+macro_rules! would_serve {
+    ($tenant:literal, $queue:literal, $route:literal) => {
         concat!(
-            "w.known and w.lease_until > ",
-            $now,
-            " and (w.tenant_id is null or w.tenant_id = ",
+            "(w.tenant_id is null or w.tenant_id = ",
             $tenant,
             ") and (w.queues = '[]' or jsonb_exists(w.queues::jsonb, (select q.name from queue q where q.id = ",
             $queue,
@@ -77,13 +75,33 @@ macro_rules! serving {
     };
 }
 
+/// Workers that are alive and serve a lane.
+macro_rules! serving {
+    ($tenant:literal, $queue:literal, $route:literal, $now:literal) => {
+        concat!(
+            "w.known and w.slots > 0 and w.lease_until > ",
+            $now,
+            " and ",
+            would_serve!($tenant, $queue, $route)
+        )
+    };
+}
+
 const SERVING: &str = concat!(
     "
 select count(*)::int4, least(coalesce(sum(w.slots), 0), 2147483647)::int4,
-    coalesce(sum((select count(*) from running r where r.worker_id = w.id)), 0)::int4
+    coalesce(sum((select count(*) from running r where r.worker_id = w.id)), 0)::int4,
+    max((select max(r.started_at) from running r where r.worker_id = w.id)),
+    (select max(w.lease_until) from worker w where w.lease_until <= $4 and ",
+    would_serve!("$1", "$2::int4", "$3::int4"),
+    ")
 from worker w where ",
     serving!("$1", "$2::int4", "$3::int4", "$4")
 );
+
+/// When the latest running job of a queue began.
+const LAST_START: &str = "
+select max(r.started_at) from running r where r.lane_id in (select l.id from lane l where l.queue_id = $1)";
 
 /// Lanes that claims pass by, and those whose jobs nobody serves.
 const HELD: &str = concat!(
@@ -100,7 +118,7 @@ with lanes as materialized (
         and (exists (
             select 1 from limit_slot s
             where s.id in (l.tenant_slot, l.queue_slot) and s.running >= s.max_running)
-          or not exists (select 1 from worker w where ",
+          or (l.route = 0 and $5) or not exists (select 1 from worker w where ",
     serving!("l.tenant_id", "l.queue_id", "l.route", "$2"),
     "))
      limit $3))
@@ -118,7 +136,23 @@ select count(*) from (
         and not exists (
             select 1 from limit_slot s
             where s.id in (l.tenant_slot, l.queue_slot) and s.running >= s.max_running)
-        and exists (select 1 from worker w where ",
+        and not (l.route = 0 and $4) and exists (select 1 from worker w where ",
+    serving!("l.tenant_id", "l.queue_id", "l.route", "$2"),
+    ") limit $3) x"
+);
+
+/// How many of these are next: one of all that TaskFlow itself runs, and one of each lane
+/// that is pulled.
+const NEXT: &str = concat!(
+    "
+select count(distinct case when x.route = 0 then 0 else x.id end) from (
+    select l.id, l.route from lane l
+    where l.queue_id = $1 and l.active and not l.blocked and not l.paused
+        and exists (select 1 from ready r where r.lane_id = l.id)
+        and not exists (
+            select 1 from limit_slot s
+            where s.id in (l.tenant_slot, l.queue_slot) and s.running >= s.max_running)
+        and not (l.route = 0 and $4) and exists (select 1 from worker w where ",
     serving!("l.tenant_id", "l.queue_id", "l.route", "$2"),
     ") limit $3) x"
 );
@@ -142,32 +176,39 @@ struct Place {
 }
 
 impl PgExplain {
-    /// How many jobs of a queue nothing holds back, up to [`MOST_JOBS`].
-    async fn in_line(&self, queue: i32, now: Timestamp) -> StoreResult<i64> {
-        let ask = || sqlx::query_scalar(IN_LINE).bind(queue).bind(now.micros()).bind(MOST_JOBS);
+    /// Counts jobs of a queue that nothing holds back, up to [`MOST_JOBS`]. `full`: whether
+    /// TaskFlow's own workers have no room.
+    async fn count(&self, sql: &'static str, queue: i32, now: Timestamp, full: bool) -> StoreResult<i64> {
+        let ask = || sqlx::query_scalar(sql).bind(queue).bind(now.micros()).bind(MOST_JOBS).bind(full);
         repeat(|| ask().fetch_one(&self.0.pool)).await
     }
 
     async fn place(&self, tenant: TenantId, job: JobId) -> StoreResult<Option<Place>> {
-        let row: Option<(i32, i32, i32, Option<i64>, bool, i64)> =
+        type Row = (i32, i32, i32, Option<i64>, bool, bool, i64);
+        let row: Option<Row> =
             repeat(|| sqlx::query_as(PLACE).bind(tenant.0).bind(job.0).fetch_optional(&self.0.pool)).await?;
-        Ok(row.map(|(queue, lane, route, ord, paused, updated_at)| Place {
+        Ok(row.map(|(queue, lane, route, ord, paused, suspended, updated_at)| Place {
             queue,
             lane,
             route,
             ord,
-            tenant: TenantFacts { paused, updated_at: Timestamp::from_micros(updated_at) },
+            tenant: TenantFacts { paused, suspended, updated_at: Timestamp::from_micros(updated_at) },
         }))
     }
 
     async fn queue(&self, id: i32) -> StoreResult<Option<QueueFacts>> {
         let row = queue::Entity::find_by_id(id).one(&self.0.orm).await.map_err(|fault| from_orm(&fault))?;
-        row.map(|row| {
-            let running = u32::try_from(row.running).unwrap_or_default();
-            let bucket = row.bucket();
-            Ok(QueueFacts { settings: Queue::try_from(row)?.settings, running, bucket })
-        })
-        .transpose()
+        let Some(row) = row else { return Ok(None) };
+        let running = u32::try_from(row.running).unwrap_or_default();
+        let bucket = row.bucket();
+        let settings = Queue::try_from(row)?.settings;
+        let mut last_start = None;
+        if settings.max_running.is_some() {
+            let started: Option<i64> =
+                repeat(|| sqlx::query_scalar(LAST_START).bind(id).fetch_one(&self.0.pool)).await?;
+            last_start = started.map(Timestamp::from_micros);
+        }
+        Ok(Some(QueueFacts { settings, running, last_start, bucket }))
     }
 
     async fn line_of(&self, lane: i32, ord: i64, job: JobId) -> StoreResult<Option<Line>> {
@@ -220,18 +261,31 @@ impl PgExplain {
         Ok((over_all, in_queue))
     }
 
-    async fn serving(&self, tenant: TenantId, place: &Place, now: Timestamp) -> StoreResult<Serving> {
-        let (workers, slots, busy): (i32, i32, i32) = repeat(|| {
+    async fn serving(
+        &self,
+        tenant: TenantId,
+        queue: i32,
+        route: i32,
+        now: Timestamp,
+    ) -> StoreResult<Serving> {
+        type Row = (i32, i32, i32, Option<i64>, Option<i64>);
+        let (workers, slots, busy, last_start, last_lost): Row = repeat(|| {
             sqlx::query_as(SERVING)
                 .bind(tenant.0)
-                .bind(place.queue)
-                .bind(place.route)
+                .bind(queue)
+                .bind(route)
                 .bind(now.micros())
                 .fetch_one(&self.0.pool)
         })
         .await?;
         let number = |n: i32| u32::try_from(n).unwrap_or_default();
-        Ok(Serving { workers: number(workers), slots: number(slots), busy: number(busy) })
+        Ok(Serving {
+            workers: number(workers),
+            slots: number(slots),
+            busy: number(busy),
+            last_start: last_start.map(Timestamp::from_micros),
+            last_lost: last_lost.map(Timestamp::from_micros),
+        })
     }
 
     async fn gather(&self, job: Job, place: Place, now: Timestamp) -> StoreResult<Option<Facts>> {
@@ -246,7 +300,7 @@ impl PgExplain {
             Some(_) => self.holders(tenant, Some(place.queue)).await?.0,
             None => Vec::new(),
         };
-        let serving = self.serving(tenant, &place, now).await?;
+        let serving = self.serving(tenant, place.queue, place.route, now).await?;
         Ok(Some(Facts {
             job,
             line,
@@ -272,12 +326,14 @@ impl ExplainReader for PgExplain {
         let ids = self.0.find_queues(std::slice::from_ref(name)).await?;
         let Some(&id) = ids.first() else { return Ok(None) };
         let Some(queue) = self.queue(id).await? else { return Ok(None) };
+        let full = self.serving(TenantId(0), id, 0, now).await?.is_full();
         let rows = repeat(|| {
             sqlx::query(HELD)
                 .bind(id)
                 .bind(now.micros())
                 .bind(MOST_LANES)
                 .bind(MOST_JOBS)
+                .bind(full)
                 .fetch_all(&self.0.pool)
         })
         .await?;
@@ -285,8 +341,9 @@ impl ExplainReader for PgExplain {
             rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect();
         let mut due = held_back(&lanes.map_err(|fault| from_sqlx(&fault))?);
         if !due.all_held_are_counted() {
-            due.in_line = counted(self.in_line(id, now).await?);
+            due.in_line = counted(self.count(IN_LINE, id, now, full).await?);
         }
+        due.next = counted(self.count(NEXT, id, now, full).await?).jobs;
         let counts: Vec<(i16, i64)> =
             repeat(|| sqlx::query_as(DEPTH).bind(id).fetch_all(&self.0.pool)).await?;
         let mut by_state = [0; 9];

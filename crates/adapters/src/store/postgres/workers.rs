@@ -24,6 +24,15 @@ on conflict (coalesce(tenant_id, 0), name) do update set queues = excluded.queue
     beat_at = excluded.beat_at, lease_until = excluded.lease_until
 returning id";
 
+/// Who has no kinds is TaskFlow's own worker, and speaks for itself.
+const HEARD_OF: &str = "
+update worker w set beat_at = greatest(w.beat_at, $4), lease_until = greatest(w.lease_until, $5)
+where w.known and w.kinds <> '[]' and w.id in (
+    select r.worker_id from unnest($1::int4[], $2::uuid[], $3::int8[]) k(tenant_id, job_id, token)
+    cross join lateral (
+        select worker_id from running r
+        where r.tenant_id = k.tenant_id and r.job_id = k.job_id and r.token = k.token limit 1) r)";
+
 const HELD: &str = "select tenant_id, job_id, token, cancel_at is not null from running where worker_id = $1";
 
 /// Leases that the worker's lease governed get an end of their own, because
@@ -104,6 +113,28 @@ impl WorkerStore for PgWorkers {
             Ok(held.into_iter().map(lease).collect())
         })
         .await
+    }
+
+    async fn heard_of(
+        &self,
+        leases: &[(TenantId, JobId, LeaseToken)],
+        now: Timestamp,
+        until: Timestamp,
+    ) -> StoreResult<()> {
+        let tenants: Vec<i32> = leases.iter().map(|(tenant, ..)| tenant.0).collect();
+        let ids: Vec<Uuid> = leases.iter().map(|(_, job, _)| job.0).collect();
+        let tokens: Vec<i64> = leases.iter().map(|(.., token)| token.0).collect();
+        repeat(|| {
+            sqlx::query(HEARD_OF)
+                .bind(&tenants)
+                .bind(&ids)
+                .bind(&tokens)
+                .bind(now.micros())
+                .bind(until.micros())
+                .execute(&self.0.pool)
+        })
+        .await
+        .map(drop)
     }
 
     async fn leave(&self, name: &WorkerName, now: Timestamp) -> StoreResult<()> {

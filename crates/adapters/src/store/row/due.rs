@@ -23,5 +23,5 @@ pub(crate) fn held_back(lanes: &[(bool, i64)]) -> DueJobs {
             more: sum.more || lane.more,
         })
     };
-    DueJobs { by_tenant: sum(true), unserved: sum(false), in_line: Counted::default() }
+    DueJobs { by_tenant: sum(true), unserved: sum(false), ..DueJobs::default() }
 }

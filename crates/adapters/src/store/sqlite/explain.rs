@@ -50,7 +50,7 @@ async fn facts(shared: &Shared, tenant: TenantId, id: JobId, now: Timestamp) -> 
         None => None,
     };
     let limits = limits(&mut reader, tenant, &place).await?;
-    let serving = serving(&mut reader, tenant, &place, now).await?;
+    let serving = serving(&mut reader, tenant, place.queue, place.route, now).await?;
     drop(reader);
     let Some(queue) = queue_facts(shared, place.queue).await? else { return Ok(None) };
     Ok(Some(assemble(job, &place, queue, line, limits, own_in_queue, serving)))
@@ -79,7 +79,11 @@ async fn place(reader: &mut SqliteConnection, tenant: TenantId, job: JobId) -> R
         lane: row.try_get(1)?,
         route: row.try_get(2)?,
         ord: row.try_get(3)?,
-        tenant: TenantFacts { paused: row.try_get(4)?, updated_at: Timestamp::from_micros(row.try_get(5)?) },
+        tenant: TenantFacts {
+            paused: row.try_get(4)?,
+            suspended: row.try_get(5)?,
+            updated_at: Timestamp::from_micros(row.try_get(6)?),
+        },
     }))
 }
 
@@ -118,12 +122,20 @@ async fn limits(reader: &mut SqliteConnection, tenant: TenantId, place: &Place) 
 async fn serving(
     reader: &mut SqliteConnection,
     tenant: TenantId,
-    place: &Place,
+    queue: i32,
+    route: i32,
     now: Timestamp,
 ) -> Result<Serving, Fault> {
-    let query = sqlx::query(SERVING).bind(tenant.0).bind(place.queue).bind(place.route).bind(now.micros());
+    let query = sqlx::query(SERVING).bind(tenant.0).bind(queue).bind(route).bind(now.micros());
     let row = query.fetch_one(reader).await?;
-    Ok(Serving { workers: row.try_get(0)?, slots: row.try_get(1)?, busy: row.try_get(2)? })
+    let time = |at| Ok::<_, Fault>(row.try_get::<Option<i64>, _>(at)?.map(Timestamp::from_micros));
+    Ok(Serving {
+        workers: row.try_get(0)?,
+        slots: row.try_get(1)?,
+        busy: row.try_get(2)?,
+        last_start: time(3)?,
+        last_lost: time(4)?,
+    })
 }
 
 async fn queue_facts(shared: &Shared, id: i32) -> Result<Option<QueueFacts>, Fault> {
@@ -131,22 +143,31 @@ async fn queue_facts(shared: &Shared, id: i32) -> Result<Option<QueueFacts>, Fau
     let Some(row) = found.map_err(|fault| Fault::Store(from_orm(&fault)))? else { return Ok(None) };
     let running = u32::try_from(row.running).unwrap_or_default();
     let bucket = row.bucket();
-    Ok(Some(QueueFacts { settings: Queue::try_from(row)?.settings, running, bucket }))
+    let settings = Queue::try_from(row)?.settings;
+    let mut last_start = None;
+    if settings.max_running.is_some() {
+        let started: Option<i64> = sqlx::query_scalar(LAST_START).bind(id).fetch_one(&shared.readers).await?;
+        last_start = started.map(Timestamp::from_micros);
+    }
+    Ok(Some(QueueFacts { settings, running, last_start, bucket }))
 }
 
 async fn line(shared: &Shared, name: &QueueName, now: Timestamp) -> Result<Option<QueueLine>, Fault> {
     let mut reader = shared.readers.acquire().await?;
     let ids = names::queue_ids(&mut reader, &shared.catalog, std::slice::from_ref(name)).await?;
     let Some(&id) = ids.first() else { return Ok(None) };
-    let query = sqlx::query(HELD).bind(id).bind(now.micros()).bind(MOST_LANES).bind(MOST_JOBS);
+    let full = serving(&mut reader, TenantId(0), id, 0, now).await?.is_full();
+    let query = sqlx::query(HELD).bind(id).bind(now.micros()).bind(MOST_LANES).bind(MOST_JOBS).bind(full);
     let rows = query.fetch_all(&mut *reader).await?;
     let lanes: sqlx::Result<Vec<(bool, i64)>> =
         rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect();
     let mut due = held_back(&lanes?);
     if !due.all_held_are_counted() {
-        let query = sqlx::query_scalar(IN_LINE).bind(id).bind(now.micros()).bind(MOST_JOBS);
+        let query = sqlx::query_scalar(IN_LINE).bind(id).bind(now.micros()).bind(MOST_JOBS).bind(full);
         due.in_line = counted(query.fetch_one(&mut *reader).await?);
     }
+    let query = sqlx::query_scalar(NEXT).bind(id).bind(now.micros()).bind(MOST_JOBS).bind(full);
+    due.next = counted(query.fetch_one(&mut *reader).await?).jobs;
     let mut by_state = [0; 9];
     for row in sqlx::query(DEPTH).bind(id).fetch_all(&mut *reader).await? {
         let (state, n): (u8, i64) = (row.try_get(0)?, row.try_get(1)?);
@@ -161,7 +182,7 @@ async fn line(shared: &Shared, name: &QueueName, now: Timestamp) -> Result<Optio
 
 /// Where the job belongs, and its place among the due jobs if it is one.
 const PLACE: &str = "select j.queue_id, j.lane_id, case when j.target is null then j.kind_id else 0 end, \
-      (select r.ord from ready r where r.tenant_id = j.tenant_id and r.job_id = j.id), t.paused, t.updated_at \
+      (select r.ord from ready r where r.tenant_id = j.tenant_id and r.job_id = j.id), t.paused, t.suspended, t.updated_at \
     from job j cross join tenant t on t.id = j.tenant_id where j.tenant_id = ?1 and j.id = ?2";
 
 macro_rules! full {
@@ -195,13 +216,11 @@ const HOLDERS: &str = "select r.job_id, r.started_at from running r \
       select l.id from lane l where l.tenant_id = ?1 and l.queue_id = ?2)) \
     order by r.started_at desc, r.job_id limit ?3";
 
-/// Workers that are alive and serve a lane.
-macro_rules! serving {
-    ($tenant:literal, $queue:literal, $route:literal, $now:literal) => {
+/// Workers that serve a lane, alive or not.
+macro_rules! would_serve {
+    ($tenant:literal, $queue:literal, $route:literal) => {
         concat!(
-            "w.known = 1 and w.lease_until > ",
-            $now,
-            " and (w.tenant_id is null or w.tenant_id = ",
+            "(w.tenant_id is null or w.tenant_id = ",
             $tenant,
             ") and (w.queues = '[]' or (select q.name from queue q where q.id = ",
             $queue,
@@ -214,12 +233,31 @@ macro_rules! serving {
     };
 }
 
+/// Workers that are alive and serve a lane.
+macro_rules! serving {
+    ($tenant:literal, $queue:literal, $route:literal, $now:literal) => {
+        concat!(
+            "w.known = 1 and w.slots > 0 and w.lease_until > ",
+            $now,
+            " and ",
+            would_serve!($tenant, $queue, $route)
+        )
+    };
+}
+
 const SERVING: &str = concat!(
     "select count(*), min(coalesce(sum(w.slots), 0), 4294967295), \
-       coalesce(sum((select count(*) from running r where r.worker_id = w.id)), 0) \
-     from worker w where ",
+       coalesce(sum((select count(*) from running r where r.worker_id = w.id)), 0), \
+       max((select max(r.started_at) from running r where r.worker_id = w.id)), \
+       (select max(w.lease_until) from worker w where w.lease_until <= ?4 and ",
+    would_serve!("?1", "?2", "?3"),
+    ") from worker w where ",
     serving!("?1", "?2", "?3", "?4")
 );
+
+/// When the latest running job of a queue began.
+const LAST_START: &str = "select max(r.started_at) from running r \
+     where r.lane_id in (select l.id from lane l where l.queue_id = ?1)";
 
 /// Lanes that claims pass by, and those whose jobs nobody serves.
 const HELD: &str = concat!(
@@ -228,7 +266,7 @@ const HELD: &str = concat!(
     full!(),
     " as by_tenant from lane l where l.queue_id = ?1 and l.active = 1 and (l.paused = 1 or ",
     full!(),
-    " or not exists (select 1 from worker w where ",
+    " or (l.route = 0 and ?5) or not exists (select 1 from worker w where ",
     serving!("l.tenant_id", "l.queue_id", "l.route", "?2"),
     ")) limit ?3) \
      select by_tenant, (select count(*) from (select 1 from ready r where r.lane_id = lanes.id limit ?4)) \
@@ -241,9 +279,22 @@ const IN_LINE: &str = concat!(
        select 1 from lane l join ready r on r.lane_id = l.id \
        where l.queue_id = ?1 and l.active = 1 and l.paused = 0 and not (",
     full!(),
-    ") and exists (select 1 from worker w where ",
+    ") and not (l.route = 0 and ?4) and exists (select 1 from worker w where ",
     serving!("l.tenant_id", "l.queue_id", "l.route", "?2"),
     ") limit ?3)"
+);
+
+/// How many of these are next: one of all that TaskFlow itself runs, and one of each lane
+/// that is pulled.
+const NEXT: &str = concat!(
+    "select count(distinct case when x.route = 0 then 0 else x.id end) from ( \
+       select l.id, l.route from lane l \
+       where l.queue_id = ?1 and l.active = 1 and l.paused = 0 and not (",
+    full!(),
+    ") and exists (select 1 from ready r where r.lane_id = l.id) and not (l.route = 0 and ?4) \
+       and exists (select 1 from worker w where ",
+    serving!("l.tenant_id", "l.queue_id", "l.route", "?2"),
+    ") limit ?3) x"
 );
 
 const DEPTH: &str = "select state, n from depth where queue_id = ?1";

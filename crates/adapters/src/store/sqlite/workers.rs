@@ -9,12 +9,32 @@ use taskflow_domain::{JobId, LeaseToken, TenantId, Timestamp, WorkerName};
 use super::super::entity::worker::{Column, Entity, names_to_text};
 use super::super::error::{Fault, from_orm};
 use super::SqliteStore;
+use super::record::batch;
 
 #[async_trait]
 impl WorkerStore for SqliteStore {
     async fn beat(&self, worker: &Worker) -> StoreResult<Vec<HeldLease>> {
         let worker = worker.clone();
         self.shared.writer.run(move |tx| Box::pin(async move { beat(tx, &worker).await })).await
+    }
+
+    async fn heard_of(
+        &self,
+        leases: &[(TenantId, JobId, LeaseToken)],
+        now: Timestamp,
+        until: Timestamp,
+    ) -> StoreResult<()> {
+        let keys: Vec<_> = leases.iter().map(|(tenant, job, token)| (tenant.0, job.0, token.0)).collect();
+        self.shared
+            .writer
+            .run(move |tx| {
+                Box::pin(async move {
+                    let query = sqlx::query(HEARD_OF).bind(batch(&keys)?);
+                    query.bind(now.micros()).bind(until.micros()).execute(tx).await?;
+                    Ok(())
+                })
+            })
+            .await
     }
 
     async fn leave(&self, name: &WorkerName, now: Timestamp) -> StoreResult<()> {
@@ -106,6 +126,13 @@ const BEAT: &str = "insert into worker \
 
 const HELD: &str = "select r.tenant_id, r.job_id, r.token, r.cancel_at is not null \
     from running r where r.worker_id = ?1";
+
+/// Who has no kinds is TaskFlow's own worker, and speaks for itself.
+const HEARD_OF: &str = "update worker set beat_at = max(beat_at, ?2), lease_until = max(lease_until, ?3) \
+    where known = 1 and kinds <> '[]' and id in ( \
+      select r.worker_id from jsonb_each(?1) e cross join running r \
+        on r.tenant_id = e.value->>'$[0]' and r.job_id = unhex(e.value->>'$[1]', '-') \
+        and r.token = e.value->>'$[2]')";
 
 const LET_GO: &str = "update running set lease_until = min(lease_until, ?2) \
     where lease_until is not null and worker_id = ( \
