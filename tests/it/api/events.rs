@@ -56,18 +56,21 @@ async fn a_delivery_counts_once_and_is_answered_twice() {
     let job = first["firings"][0]["job_ids"][0].as_str().unwrap();
     assert_eq!(api.get(&format!("/v1/jobs/{job}")).await.expect(200)["payload"], json!({ "n": 1 }));
     // Without its name it is refused, and no signature is blamed for it.
-    let refused = api.deliver(&address, &[], "{}").await;
-    assert_eq!(refused.problem(422).0, "invalid");
+    for headers in [&[][..], &[("x-id", "two words")]] {
+        let refused = api.deliver(&address, headers, "{}").await;
+        assert_eq!(refused.problem(422), ("invalid".to_owned(), vec!["#/X-Id".to_owned()]));
+        assert_eq!(refused.json()["errors"][0]["in"], "header");
+    }
     assert_eq!(api.deliver("/v1/events/webhook/nobody-knows", &[], "{}").await.problem(404).0, "not_found");
     let listed = api.get(&format!("/v1/automation-rules/{id}/deliveries")).await.expect(200);
     let rejected: Vec<_> =
         listed["items"].as_array().unwrap().iter().map(|one| !one["rejected"].is_null()).collect();
-    assert_eq!(rejected, [true, false], "{listed}");
-    let path = format!("/v1/automation-rules/{id}/deliveries?limit=1");
+    assert_eq!(rejected, [true, true, false], "{listed}");
+    let path = format!("/v1/automation-rules/{id}/deliveries?limit=2");
     let page = api.get(&path).await.expect(200);
     let next = page["next_cursor"].as_str().unwrap();
     let last = api.get(&format!("{path}&cursor={next}")).await.expect(200);
-    assert_eq!(json!([page["items"][0], last["items"][0]]), listed["items"]);
+    assert_eq!(json!([page["items"][0], page["items"][1], last["items"][0]]), listed["items"]);
     assert_eq!(last["next_cursor"], json!(null));
     let trace = api.get(&format!("/v1/jobs/{job}/trace")).await.expect(200);
     let kinds = (&trace["roots"][0]["type"], &trace["roots"][0]["children"][0]["type"]);
@@ -163,6 +166,19 @@ async fn cloudevents_are_read_strictly() {
     let (_, mut pointers) = api.cloud("application/cloudevents+json", &odd).await.problem(422);
     pointers.sort();
     assert_eq!(pointers, ["#/Tier", "#/ext", "#/specversion", "#/time", "#/type"]);
+    // What is there and wrong is not called missing as well.
+    let mut odd = order("1");
+    for (name, value) in [
+        ("specversion", json!(1)),
+        ("id", json!(3)),
+        ("source", json!("x".repeat(2_000))),
+        ("type", json!("")),
+    ] {
+        odd[name] = value;
+    }
+    let (_, mut pointers) = api.cloud("application/cloudevents+json", &odd).await.problem(422);
+    pointers.sort();
+    assert_eq!(pointers, ["#/id", "#/source", "#/specversion", "#/type"]);
     let second = api.cloud("application/cloudevents-batch+json", &json!([order("1"), without("id")])).await;
     assert_eq!(second.problem(422).1, ["#/1/id"]);
     assert_eq!(api.cloud("application/json", &order("1")).await.problem(415).0, "unsupported_media_type");
@@ -181,6 +197,8 @@ async fn cloudevents_are_read_strictly() {
         [("ce-specversion", "1.0"), ("ce-id", "1"), ("ce-type", "t"), ("content-type", "application/json")];
     let (_, pointers) = api.deliver("/v1/events", &headers, "{}").await.problem(422);
     assert_eq!(pointers, ["#/ce-source"]);
+    let headers = [("ce-specversion", "1.0"), ("ce-id", "%ff"), ("ce-source", "/s"), ("ce-type", "t")];
+    assert_eq!(api.deliver("/v1/events", &headers, "").await.problem(422).1, ["#/ce-id"]);
 }
 
 #[tokio::test]

@@ -58,6 +58,9 @@ async fn the_key_may_stand_in_the_header() {
     assert_eq!(first["idempotency_key"], "a\"b");
     let bare = api.request(with_key("a\"b", &json!({ "kind": "k" }))).await.expect(200);
     assert_eq!(bare["id"], first["id"]);
+    let reused = api.request(with_key("a\"b", &json!({ "kind": "other" }))).await;
+    assert_eq!(reused.problem(422), ("idempotency_key_reused".into(), vec!["#/Idempotency-Key".into()]));
+    assert_eq!(reused.json()["errors"][0]["in"], "header");
     let both = json!({ "kind": "k", "idempotency_key": "other" });
     let differs = api.request(with_key("a", &both)).await;
     assert_eq!(differs.problem(422).1, ["#/idempotency_key"]);
@@ -95,6 +98,9 @@ async fn dependencies_are_refused_until_they_exist() {
     let jobs = json!({ "jobs": [{"ref": "a", "kind": "k"}, {"kind": "k", "depends_on": [{"ref": "a"}]}] });
     let refused = api.post("/v1/jobs/batch", jobs).await.problem(422);
     assert_eq!(refused, ("dependencies_unavailable".into(), vec!["#/jobs/1/depends_on".into()]));
+    let jobs = json!({ "jobs": [{"kind": "", "depends_on": [{"ref": "a"}]}] });
+    let refused = api.post("/v1/jobs/batch", jobs).await.problem(422);
+    assert_eq!(refused, ("invalid".into(), vec!["#/jobs/0/kind".into(), "#/jobs/0/depends_on".into()]));
     let twice = json!({ "jobs": [{"ref": "a", "kind": "k"}, {"ref": "a", "kind": "k"}] });
     assert_eq!(api.post("/v1/jobs/batch", twice).await.problem(422).1, ["#/jobs/1/ref"]);
     assert_eq!(api.post("/v1/jobs/batch", json!({ "jobs": [] })).await.problem(422).1, ["#/jobs"]);

@@ -19,7 +19,7 @@ const BROKEN: [(&[u8], &str); 8] = [
 ];
 
 /// Bodies that are JSON and no job, and what is wrong with them.
-const FAULTY: [(&str, &[&str]); 26] = [
+const FAULTY: [(&str, &[&str]); 28] = [
     ("[]", &["#"]),
     ("null", &["#"]),
     ("{}", &["#/kind"]),
@@ -41,6 +41,11 @@ const FAULTY: [(&str, &[&str]); 26] = [
     (r#"{"kind":"k","timeout_ms":0,"priority":"urgent"}"#, &["#/priority", "#/timeout_ms"]),
     (r#"{"kind":"k","timeout_ms":86400001}"#, &["#/timeout_ms"]),
     (r#"{"kind":"k","labels":{"":"a","b":1}}"#, &["#/labels/", "#/labels/b"]),
+    (r#"{"kind":"k","labels":{"a b":1}}"#, &["#/labels/a%20b", "#/labels/a%20b"]),
+    (
+        r#"{"kind":"k","target":{"type":"http","url":"http://a/","headers":{"a b":" x"}}}"#,
+        &["#/target/headers/a%20b", "#/target/headers/a%20b"],
+    ),
     (
         r#"{"kind":"k","retry_policy":{"max_attempts":0,"factor":0.5,"x":1}}"#,
         &["#/retry_policy/max_attempts", "#/retry_policy/factor", "#/retry_policy/x"],
@@ -161,6 +166,10 @@ async fn the_limits_are_exact_to_the_byte() {
     };
     api.post("/v1/jobs", labels(32)).await.expect(201);
     assert_eq!(api.post("/v1/jobs", labels(33)).await.problem(422).1, ["#/labels"]);
+    let mut many = labels(33);
+    many["labels"]["z z"] = json!(1);
+    let told = api.post("/v1/jobs", many).await.problem(422).1;
+    assert_eq!(told, ["#/labels", "#/labels/z%20z", "#/labels/z%20z"]);
     let many = |count: usize| json!({ "jobs": vec![json!({ "kind": "k" }); count] });
     assert_eq!(api.post("/v1/jobs/batch", many(10_000)).await.status, 201);
     assert_eq!(api.post("/v1/jobs/batch", many(10_001)).await.problem(422).1, ["#/jobs"]);

@@ -57,6 +57,11 @@ async fn what_is_wrong_whatever_happens_is_not_saved() {
         ("labels", json!({ "a": "${[1]}" }), "labels/a"),
         ("labels", json!({ "a": format!("{long}${{tenant.slug}}") }), "labels/a"),
         ("labels", json!({ "a b": "x" }), "labels/a%20b"),
+        (
+            "target",
+            json!({ "type": "http", "url": "http://a/", "headers": { "x-a": " a" } }),
+            "target/headers/x-a",
+        ),
         ("idempotency_key", json!(long), "idempotency_key"),
         ("idempotency_key", json!("a b"), "idempotency_key"),
         ("idempotency_key", json!("${'a b'}"), "idempotency_key"),
@@ -87,7 +92,7 @@ async fn what_renders_to_no_target_is_an_error() {
     let action = json!({
         "kind": "k", "target": {
             "type": "http", "url": "http://${trigger.input.host}/", "headers": { "x-a": "${trigger.input.a}" }
-        }
+        }, "labels": { "l/m": "${trigger.input.l}" }
     });
     let rule = api.post(RULES, rule(&action)).await.expect(201);
     let path = format!("{RULES}/{}/trigger", rule["id"].as_str().unwrap());
@@ -96,15 +101,47 @@ async fn what_renders_to_no_target_is_an_error() {
         ("a.example/#", "x", "/actions/0/target/url: must not have a fragment"),
         ("a.example:0", "x", "/actions/0/target/url: must not name port 0"),
         ("a example", "x", "/actions/0/target/url: must be ASCII without spaces"),
-        ("a.example", " x", "/actions/0/target/headers: x-a: must not have space around it"),
+        ("a.example", " x", "/actions/0/target/headers/x-a: must not have space around it"),
     ] {
-        let input = json!({ "input": { "host": host, "a": header } });
+        let input = json!({ "input": { "host": host, "a": header, "l": "x" } });
         let fired = api.post(&path, input).await.expect(202);
         let firing = &fired["items"][0];
         let detail = firing["detail"].as_str().unwrap_or_default();
         assert_eq!(firing["outcome"], "ERROR", "{fired}");
         assert!(detail.contains(told), "{fired}");
     }
-    let good = api.post(&path, json!({ "input": { "host": "a.example", "a": "x" } })).await.expect(202);
+    for (input, told) in [
+        (
+            json!({ "host": "a.example", "a": [1], "l": "x" }),
+            "/actions/0/target/headers/x-a: must render to a text",
+        ),
+        (json!({ "host": "a.example", "a": "x", "l": [1] }), "/actions/0/labels/l~1m: must render to a text"),
+        (
+            json!({ "host": "a.example", "a": "x", "l": "x".repeat(300) }),
+            "/actions/0/labels/l~1m: the value of a label has at most 255 characters",
+        ),
+    ] {
+        let fired = api.post(&path, json!({ "input": input })).await.expect(202);
+        assert_eq!(fired["items"][0]["detail"], told, "{fired}");
+    }
+    let good = json!({ "input": { "host": "a.example", "a": "x", "l": "x" } });
+    let good = api.post(&path, good).await.expect(202);
     assert_eq!(good["items"][0]["outcome"], "FIRED", "{good}");
+}
+
+#[tokio::test]
+async fn a_label_is_told_all_that_is_wrong_with_it() {
+    let api = Api::new();
+    let told = faults(&api, json!({ "kind": "k", "labels": { "a b": 1 } })).await;
+    assert_eq!(told, ["#/actions/0/labels/a%20b", "#/actions/0/labels/a%20b"]);
+}
+
+#[tokio::test]
+async fn a_condition_that_is_too_deep_is_told_once() {
+    let api = Api::new();
+    let mut deep = rule(&json!({ "kind": "k" }));
+    deep["condition"] = json!(format!("size({}1{}) == 1", "[".repeat(40), "]".repeat(40)));
+    let refused = api.post(RULES, deep).await;
+    assert_eq!(refused.problem(422).1, ["#/condition"]);
+    assert!(refused.text.contains("is nested deeper than 24"), "{}", refused.text);
 }

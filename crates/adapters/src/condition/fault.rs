@@ -7,6 +7,8 @@ use taskflow_application::ports::{ConditionFault, EvaluationFault, Scope};
 use super::program::Program;
 use super::{BUDGET, MAX_DEPTH, MAX_ELEMENTS};
 
+/// How the parser says that an expression is nested too deep.
+const TOO_DEEP: &str = "expression recursion limit";
 /// No message is longer, in characters: the library's may hold whole values.
 const LONGEST: usize = 200;
 
@@ -17,6 +19,12 @@ fn short(message: &str) -> String {
 
 /// What the parser did not like.
 pub(super) fn of_parse(errors: &ParseErrors, source: &str) -> Vec<ConditionFault> {
+    // Where the parser gives up because of the depth, it takes the closing brackets
+    // that are left for faults of their own.
+    if let Some(deep) = errors.errors.iter().find(|error| error.msg.starts_with(TOO_DEEP)) {
+        let message = of_reading(&deep.msg).unwrap_or_default();
+        return vec![ConditionFault { message, offset: None }];
+    }
     let fault = |error: &cel::ParseError| {
         let (line, column) = (usize::try_from(error.pos.0).ok(), usize::try_from(error.pos.1).ok());
         let offset = line.zip(column).filter(|(line, _)| *line > 0).map(|(line, column)| {
@@ -43,7 +51,7 @@ fn of_reading(message: &str) -> Option<String> {
     if message.starts_with("error recovery") {
         return None;
     }
-    if message.starts_with("expression recursion limit") {
+    if message.starts_with(TOO_DEEP) {
         return Some(format!("is nested deeper than {MAX_DEPTH}"));
     }
     if message.starts_with("expression count") {

@@ -132,6 +132,10 @@ async fn what_cannot_be_kept_is_refused() {
         let told = check(&engine, &source, Wanted::Verdict).await;
         assert!(told.iter().any(|told| told.contains(part)), "{source:.60}: {told:?}");
     }
+    for (open, close) in [("[", "]"), ("size([", "])")] {
+        let told = check(&engine, &nested(open, close, 40), Wanted::Verdict).await;
+        assert_eq!(told, ["is nested deeper than 24"], "{open}");
+    }
     let faults = check(&engine, "evnt.x && jub.y", Wanted::Verdict).await;
     assert_eq!(faults.len(), 2, "{faults:?}");
     let question = Question { source: "true &&\n &&".into(), wanted: Wanted::Verdict, variables: VARIABLES };

@@ -118,7 +118,7 @@ fn one<T>(
     name: &'static str,
     read: impl FnOnce(&str) -> Result<T, String>,
 ) -> Result<Option<T>, Problem> {
-    let refuse = |detail: String| Problem::at(Code::Invalid, Place::Header(name), detail);
+    let refuse = |detail: String| Problem::at(Code::Invalid, Place::Header(name.into()), detail);
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),

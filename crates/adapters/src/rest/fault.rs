@@ -1,6 +1,7 @@
 //! What is wrong with a request, and where: faults are gathered, so that one
 //! answer names all of them.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// More faults than this are not told one by one.
@@ -25,9 +26,23 @@ pub(crate) enum Place {
     /// In the query parameter of this name.
     Query(String),
     /// In the header of this name.
-    Header(&'static str),
+    Header(Cow<'static, str>),
     /// In the part of the path of this name.
     Segment(&'static str),
+}
+
+/// The header that makes a repeated request the same request.
+pub(crate) const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
+
+/// How a request names the jobs that it asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// The body is one job.
+    One,
+    /// The same, and a header gave its idempotency key.
+    OneByHeader,
+    /// The body holds a list of jobs.
+    Many,
 }
 
 /// What is wrong with a request.

@@ -5,10 +5,10 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use taskflow_application::automation::AutomationError;
 use taskflow_application::jobs::JobsError;
-use taskflow_application::ports::StoreError;
+use taskflow_application::ports::{NamedIn, StoreError};
 use taskflow_protocol as wire;
 
-use super::fault::{Fault, Faults, Path, Place};
+use super::fault::{Asked, Fault, Faults, IDEMPOTENCY_KEY, Path, Place};
 
 /// The kinds of problem. The word of each is public and does not change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -232,12 +232,12 @@ impl Problem {
         }
     }
 
-    /// The problem of a use case about jobs; `batch` says how its body names a job.
-    pub(crate) fn of_jobs(error: JobsError, batch: bool) -> Self {
+    /// The problem of a use case about jobs; `asked` says how its request names a job.
+    pub(crate) fn of_jobs(error: JobsError, asked: Asked) -> Self {
         let field = |index: usize, field: &str| {
             let jobs = Path::ROOT.key("jobs");
             let job = jobs.index(index);
-            let parent = if batch { &job } else { &Path::ROOT };
+            let parent = if asked == Asked::Many { &job } else { &Path::ROOT };
             Place::Body(parent.key(field).pointer())
         };
         let detail = error.to_string();
@@ -247,7 +247,11 @@ impl Problem {
             JobsError::UnknownTenant => Self::not_found("tenant"),
             JobsError::Refused(_) => Self::new(Code::IllegalTransition, detail),
             JobsError::KeyReused { index } => {
-                Self::at(Code::KeyReused, field(index, "idempotency_key"), detail)
+                let place = match asked {
+                    Asked::OneByHeader => Place::Header(IDEMPOTENCY_KEY.into()),
+                    Asked::One | Asked::Many => field(index, "idempotency_key"),
+                };
+                Self::at(Code::KeyReused, place, detail)
             }
             JobsError::UnknownParent { index } => {
                 Self::at(Code::UnknownParent, field(index, "parent_job_id"), detail)
@@ -292,13 +296,21 @@ impl Problem {
             AutomationError::Disabled => Self::new(Code::RuleDisabled, detail),
             AutomationError::WrongTrigger(_) => Self::new(Code::WrongTrigger, detail),
             AutomationError::BadSignature(_) => Self::new(Code::BadSignature, detail),
-            AutomationError::BadDeliveryId(_) => Self::new(Code::Invalid, detail),
+            AutomationError::BadDeliveryId { place, .. } => {
+                let place = match place {
+                    NamedIn::Header(name) => Place::Header(name.into()),
+                    NamedIn::Field(key) => Place::Body(Path::ROOT.key(key).pointer()),
+                };
+                Self::at(Code::Invalid, place, detail)
+            }
             AutomationError::Exhausted { retry_after_s, .. } => {
                 Self::new(Code::RateLimited, detail).after(retry_after_s)
             }
             AutomationError::Moved(_) => Self::new(Code::Contended, detail),
             AutomationError::Full(_) => Self::new(Code::TooManyRules, detail),
-            AutomationError::KeyReused => Self::at(Code::KeyReused, Place::Header("Idempotency-Key"), detail),
+            AutomationError::KeyReused => {
+                Self::at(Code::KeyReused, Place::Header(IDEMPOTENCY_KEY.into()), detail)
+            }
             AutomationError::Contended => Self { retry_after: Some(1), ..Self::new(Code::Contended, detail) },
         }
     }
@@ -312,7 +324,7 @@ impl From<AutomationError> for Problem {
 
 impl From<JobsError> for Problem {
     fn from(error: JobsError) -> Self {
-        Self::of_jobs(error, false)
+        Self::of_jobs(error, Asked::One)
     }
 }
 
@@ -368,10 +380,11 @@ mod tests {
 
     #[test]
     fn a_batch_names_its_job() {
-        let told = |batch| {
-            Problem::of_jobs(JobsError::KeyReused { index: 3 }, batch).to_wire("r").errors[0].pointer.clone()
+        let told = |asked| {
+            Problem::of_jobs(JobsError::KeyReused { index: 3 }, asked).to_wire("r").errors[0].pointer.clone()
         };
-        assert_eq!(told(true), "#/jobs/3/idempotency_key");
-        assert_eq!(told(false), "#/idempotency_key");
+        assert_eq!(told(Asked::Many), "#/jobs/3/idempotency_key");
+        assert_eq!(told(Asked::One), "#/idempotency_key");
+        assert_eq!(told(Asked::OneByHeader), "#/Idempotency-Key");
     }
 }

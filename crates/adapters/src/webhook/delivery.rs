@@ -36,10 +36,15 @@ impl<'a> Delivery<'a> {
         if there { self.header(name).map(Some) } else { Ok(None) }
     }
 
-    /// The first of some headers that is there.
-    pub(super) fn header_of(&self, names: &[&str]) -> Result<&'a str, String> {
+    /// The name of the first of some headers that is there.
+    pub(super) fn first_of(&self, names: &[&'static str]) -> &'static str {
         let there = names.iter().find(|name| self.headers.iter().any(|(key, _)| key == **name));
-        self.header(there.or(names.first()).copied().unwrap_or_default())
+        there.or(names.first()).copied().unwrap_or_default()
+    }
+
+    /// The first of some headers that is there.
+    pub(super) fn header_of(&self, names: &[&'static str]) -> Result<&'a str, String> {
+        self.header(self.first_of(names))
     }
 
     /// That `time`, seconds of Unix time, is near enough to now.

@@ -6,7 +6,7 @@
 //! overheard cannot be played again later; within that window the delivery's id,
 //! which counts once, does the same.
 
-use taskflow_application::ports::{DeliveryRefused, Signatures, Verified};
+use taskflow_application::ports::{DeliveryRefused, NamedIn, Signatures, Verified};
 use taskflow_domain::Timestamp;
 use taskflow_domain::rule::{Scheme, SignatureSpec};
 
@@ -25,6 +25,10 @@ pub use vault::{KEY_BYTES, SecretVault, VaultError, key_from_base64, key_of_file
 pub const TOLERANCE_S: u64 = 300;
 /// The longest id of a delivery, in characters.
 const LONGEST_ID: usize = 255;
+/// The header that names a delivery that nobody signs.
+const OPEN_ID: &str = "webhook-id";
+/// The header that names a delivery of GitHub's.
+const GITHUB_ID: &str = "x-github-delivery";
 
 /// Checks the signatures of all schemes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -53,9 +57,22 @@ impl Signatures for Verifier {
             Scheme::HmacSha256 => generic::verify(&delivery),
         };
         let Verified { delivery_id, challenge } = verified.map_err(DeliveryRefused::Signature)?;
-        let delivery_id = id(&delivery, delivery_id).map_err(DeliveryRefused::Id)?;
+        let delivery_id = id(&delivery, delivery_id)
+            .map_err(|cause| DeliveryRefused::Id { place: named_in(&delivery), cause })?;
         Ok(Verified { delivery_id, challenge })
     }
+}
+
+/// Where a delivery says how it is called.
+fn named_in(delivery: &Delivery<'_>) -> NamedIn {
+    NamedIn::Header(match (&delivery.spec.id_header, delivery.spec.scheme) {
+        (Some(name), _) => name.clone(),
+        (None, Scheme::Github) => GITHUB_ID.to_owned(),
+        (None, Scheme::Stripe) => return NamedIn::Field(schemes::STRIPE_ID),
+        (None, Scheme::Slack) => return NamedIn::Field(schemes::SLACK_ID),
+        (None, Scheme::Standard) => delivery.first_of(&schemes::STANDARD_ID).to_owned(),
+        (None, Scheme::None | Scheme::HmacSha256) => OPEN_ID.to_owned(),
+    })
 }
 
 /// How a delivery is called; `signed` is how its scheme calls it. An id that cannot
@@ -63,8 +80,8 @@ impl Signatures for Verifier {
 fn id(delivery: &Delivery<'_>, signed: Option<String>) -> Result<Option<String>, String> {
     let id = match (&delivery.spec.id_header, delivery.spec.scheme) {
         (Some(name), _) => Some(delivery.header(&name.to_ascii_lowercase())?.to_owned()),
-        (None, Scheme::None) => delivery.header_if_there("webhook-id")?.map(str::to_owned),
-        (None, Scheme::Github) => delivery.header_if_there("x-github-delivery")?.map(str::to_owned),
+        (None, Scheme::None) => delivery.header_if_there(OPEN_ID)?.map(str::to_owned),
+        (None, Scheme::Github) => delivery.header_if_there(GITHUB_ID)?.map(str::to_owned),
         (None, _) => signed.filter(|id| !id.is_empty()),
     };
     let good = |id: &str| id.len() <= LONGEST_ID && id.bytes().all(|byte| byte.is_ascii_graphic());

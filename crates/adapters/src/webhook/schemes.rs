@@ -6,9 +6,16 @@ use taskflow_application::ports::Verified;
 
 use super::delivery::{Delivery, hex};
 
+/// The headers that name a delivery of Standard Webhooks.
+pub(super) const STANDARD_ID: [&str; 2] = ["webhook-id", "svix-id"];
+/// The field that names a delivery of Stripe's.
+pub(super) const STRIPE_ID: &str = "id";
+/// The field that names a delivery of Slack's.
+pub(super) const SLACK_ID: &str = "event_id";
+
 /// Standard Webhooks: `v1,BASE64` over `ID.TIME.BODY`, several with spaces between.
 pub(super) fn standard(delivery: &Delivery<'_>) -> Result<Verified, String> {
-    let id = delivery.header_of(&["webhook-id", "svix-id"])?;
+    let id = delivery.header_of(&STANDARD_ID)?;
     let time = delivery.header_of(&["webhook-timestamp", "svix-timestamp"])?;
     let given = delivery.header_of(&["webhook-signature", "svix-signature"])?;
     delivery.check_time(time)?;
@@ -46,7 +53,7 @@ pub(super) fn stripe(delivery: &Delivery<'_>) -> Result<Verified, String> {
     delivery.check_time(time)?;
     let given: Vec<_> = pairs().filter(|(key, _)| *key == "v1").filter_map(|(_, code)| hex(code)).collect();
     delivery.check(&[time.as_bytes(), b".", delivery.body], &given)?;
-    Ok(Verified { delivery_id: delivery.text("id"), challenge: None })
+    Ok(Verified { delivery_id: delivery.text(STRIPE_ID), challenge: None })
 }
 
 /// Slack: `v0=HEX` over `v0:TIME:BODY`. An address is proved by handing back a challenge.
@@ -58,5 +65,5 @@ pub(super) fn slack(delivery: &Delivery<'_>) -> Result<Verified, String> {
     delivery.check(&[b"v0:", time.as_bytes(), b":", delivery.body], &given)?;
     let asks = delivery.text("type").as_deref() == Some("url_verification");
     let challenge = if asks { delivery.text("challenge") } else { None };
-    Ok(Verified { delivery_id: delivery.text("event_id"), challenge })
+    Ok(Verified { delivery_id: delivery.text(SLACK_ID), challenge })
 }

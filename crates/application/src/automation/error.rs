@@ -1,6 +1,6 @@
 //! Why a use case about rules could not do what it was asked.
 
-use crate::ports::{DeliveryRefused, StoreError};
+use crate::ports::{DeliveryRefused, NamedIn, StoreError};
 
 /// One thing that is wrong with a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +42,13 @@ pub enum AutomationError {
     #[error("the signature is not good: {0}")]
     BadSignature(String),
     /// A delivery's id cannot be kept, or is missing where the rule wants one.
-    #[error("the delivery's id is not good: {0}")]
-    BadDeliveryId(String),
+    #[error("the delivery's id is not good: {cause}")]
+    BadDeliveryId {
+        /// Where it stands, or should.
+        place: NamedIn,
+        /// What is wrong with it.
+        cause: String,
+    },
     /// The tenant's request rate is used up.
     #[error("too many requests of this tenant")]
     Exhausted {
@@ -73,7 +78,7 @@ impl From<DeliveryRefused> for AutomationError {
     fn from(refused: DeliveryRefused) -> Self {
         match refused {
             DeliveryRefused::Signature(cause) => Self::BadSignature(cause),
-            DeliveryRefused::Id(cause) => Self::BadDeliveryId(cause),
+            DeliveryRefused::Id { place, cause } => Self::BadDeliveryId { place, cause },
         }
     }
 }

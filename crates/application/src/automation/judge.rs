@@ -18,7 +18,7 @@ use super::Automation;
 use crate::document::{MAX_NESTING, depth, has_nul};
 use crate::jobs::{JobWish, header_value, idempotency_key, label_value, target_url};
 use crate::ports::{EvaluationFault, NewFiring, NewJob, Scope, Wanted};
-use crate::template::{Template, TemplateFault};
+use crate::template::{Template, TemplateFault, push_key};
 
 /// What happened, as rules see it.
 #[derive(Clone, Debug)]
@@ -280,33 +280,41 @@ fn wish(action: &Action, rendered: &Value, index: usize) -> Result<JobWish, Temp
             .ok_or_else(|| fault("priority", format!("{priority} is no priority")))?;
     }
     wish.payload = Json::from(rendered.get("payload").unwrap_or(&Value::Null));
-    wish.labels = labels(rendered.get("labels"))
-        .map_err(|(key, message)| fault("labels", format!("the label {key}: {message}")))?;
-    wish.target = target(rendered).map_err(|(field, message)| fault(field, message))?;
+    wish.labels = labels(rendered.get("labels")).map_err(|(field, message)| fault(&field, message))?;
+    wish.target = target(rendered).map_err(|(field, message)| fault(&field, message))?;
     wish.retry_policy = action.retry_policy.unwrap_or_default();
     wish.timeout_ms = action.timeout_ms.unwrap_or(JobWish::DEFAULT_TIMEOUT_MS);
     Ok(wish)
 }
 
 /// Where a rendered action executes. What a worker may reach is the worker's to say.
-fn target(rendered: &Value) -> Result<Option<Target>, (&'static str, String)> {
+fn target(rendered: &Value) -> Result<Option<Target>, (String, String)> {
     let Some(target) = rendered.get("target").filter(|target| !target.is_null()) else { return Ok(None) };
     let mut target = target.clone();
     // An expression that stands alone keeps its type, and a header is a text.
-    for (_, value) in target.get_mut("headers").and_then(Value::as_object_mut).into_iter().flatten() {
+    for (name, value) in target.get_mut("headers").and_then(Value::as_object_mut).into_iter().flatten() {
         if value.is_number() || value.is_boolean() {
             *value = Value::String(value.to_string());
+        } else if !value.is_string() {
+            return Err((member("target/headers", name), "must render to a text".to_owned()));
         }
     }
     let target = Target::deserialize(target)
-        .map_err(|_| ("target", "does not render to a target as jobs have it".to_owned()))?;
+        .map_err(|_| ("target".to_owned(), "does not render to a target as jobs have it".to_owned()))?;
     if let Target::Http(http) = &target {
-        target_url(&http.url).map_err(|message| ("target/url", message))?;
+        target_url(&http.url).map_err(|message| ("target/url".to_owned(), message))?;
         for (name, value) in &http.headers {
-            header_value(value).map_err(|message| ("target/headers", format!("{name}: {message}")))?;
+            header_value(value).map_err(|message| (member("target/headers", name), message))?;
         }
     }
     Ok(Some(target))
+}
+
+/// The place of a member of an object.
+fn member(object: &str, key: &str) -> String {
+    let mut place = object.to_owned();
+    push_key(&mut place, key);
+    place
 }
 
 fn labels(rendered: Option<&Value>) -> Result<Labels, (String, String)> {
@@ -315,9 +323,9 @@ fn labels(rendered: Option<&Value>) -> Result<Labels, (String, String)> {
         let value = match value {
             Value::String(text) => text.clone(),
             Value::Number(_) | Value::Bool(_) => value.to_string(),
-            _ => return Err((key.clone(), "must render to a text".to_owned())),
+            _ => return Err((member("labels", key), "must render to a text".to_owned())),
         };
-        label_value(&value).map_err(|message| (key.clone(), message))?;
+        label_value(&value).map_err(|message| (member("labels", key), message))?;
         labels.insert(key.clone(), value);
     }
     Ok(labels)

@@ -44,7 +44,7 @@ pub use rules::{
 pub use stats::{Bucket, LoopStatus, Recent, RunnerStatus, SeriesWish, Span, StatStore};
 pub use system::{Clock, Ids, Jitter, Topic, Wakeups};
 pub use tenants::TenantStore;
-pub use webhook::{DeliveryRefused, SecretOf, Signatures, Vault, Verified};
+pub use webhook::{DeliveryRefused, NamedIn, SecretOf, Signatures, Vault, Verified};
 pub use workers::{HeldLease, Worker, WorkerStore};
 
 /// Why a store could not do what it was asked.

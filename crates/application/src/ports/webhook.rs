@@ -13,6 +13,15 @@ pub struct Verified {
     pub challenge: Option<String>,
 }
 
+/// Where a delivery says how it is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NamedIn {
+    /// In the header of this name.
+    Header(String),
+    /// In this field of its body.
+    Field(&'static str),
+}
+
 /// Why a delivery is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeliveryRefused {
@@ -20,8 +29,13 @@ pub enum DeliveryRefused {
     #[error("{0}")]
     Signature(String),
     /// Its id cannot be kept, or is missing where the rule wants one.
-    #[error("{0}")]
-    Id(String),
+    #[error("{cause}")]
+    Id {
+        /// Where it stands, or should.
+        place: NamedIn,
+        /// What is wrong with it.
+        cause: String,
+    },
 }
 
 /// Signatures of webhook deliveries.

@@ -1,5 +1,7 @@
 //! CloudEvents 1.0: one in headers and body, one as a document, or many.
 
+use std::collections::BTreeSet;
+
 use axum::http::{HeaderMap, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -75,6 +77,8 @@ pub(super) fn read(mode: Mode, headers: &HeaderMap, body: &[u8]) -> Result<Vec<N
 #[derive(Default)]
 struct Attributes {
     list: Map<String, Document>,
+    /// Those of which a fault was told already: no other is made of their absence.
+    told: BTreeSet<String>,
 }
 
 impl Attributes {
@@ -87,6 +91,12 @@ impl Attributes {
 
     /// The event, or what is wrong with it, by the names of attributes.
     fn event(mut self, data: Json, note: &mut dyn FnMut(&str, String)) -> Option<NewEvent> {
+        let told = std::mem::take(&mut self.told);
+        let mut note = |name: &str, detail: String| {
+            if !told.contains(name) {
+                note(name, detail);
+            }
+        };
         if self.take("specversion").as_deref() != Some("1.0") {
             note("specversion", "must be 1.0".to_owned());
         }
@@ -153,6 +163,7 @@ fn structured(value: Value<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<
             Shape::Text(text) => text.into_owned(),
             _ if TEXTS.contains(&&*name) => {
                 faults.at(&here, "must be a string");
+                attributes.told.insert(name.into_owned());
                 continue;
             }
             Shape::Bool(answer) => answer.to_string(),
@@ -166,6 +177,7 @@ fn structured(value: Value<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<
             faults.at(&here, "the name of an attribute has lower-case letters and digits");
         } else if text.len() > MAX_ATTRIBUTE {
             faults.at(&here, format!("must have at most {MAX_ATTRIBUTE} bytes"));
+            attributes.told.insert(name.into_owned());
         } else {
             attributes.list.insert(name.into_owned(), Document::String(text));
         }
@@ -189,7 +201,7 @@ const NAMED: &[(&str, &str)] = &[
 
 fn header_of(name: &str) -> Place {
     let known = NAMED.iter().find(|(attribute, _)| *attribute == name);
-    Place::Header(known.map_or("ce-*", |(_, header)| header))
+    Place::Header(known.map_or("ce-*", |(_, header)| *header).into())
 }
 
 fn binary(headers: &HeaderMap, body: &[u8], faults: &mut Faults) -> Result<Option<NewEvent>, Problem> {
@@ -203,12 +215,13 @@ fn binary(headers: &HeaderMap, body: &[u8], faults: &mut Faults) -> Result<Optio
                     faults.note(header_of(name), "must occur once");
                 }
             }
-            _ => faults.note(
-                header_of(name),
-                format!(
+            _ => {
+                let detail = format!(
                     "must be percent-encoded UTF-8 of at most {MAX_ATTRIBUTE} bytes, with a lower-case name"
-                ),
-            ),
+                );
+                faults.note(header_of(name), detail);
+                attributes.told.insert(name.to_owned());
+            }
         }
     }
     let media = media_type(headers);

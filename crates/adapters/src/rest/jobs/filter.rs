@@ -1,12 +1,13 @@
 //! Which jobs: filters of lists and of actions on many jobs.
 
+use taskflow_application::jobs::{label_key, label_value};
 use taskflow_application::ports::JobFilter;
 use taskflow_domain::{CorrelationId, JobState, Kind, Priority, QueueName, RuleId, Timestamp};
 
 use super::super::fault::{Faults, Path};
 use super::super::json::{Object, Value, decode};
 use super::super::query::Query;
-use super::wish::{PRIORITIES, label, labels};
+use super::wish::{PRIORITIES, labels};
 
 const STATES: &[(&str, JobState)] = &[
     ("WAITING", JobState::Waiting),
@@ -64,7 +65,7 @@ pub(super) fn of_query(query: &mut Query) -> JobFilter {
         ..JobFilter::default()
     };
     for (key, value) in query.prefixed("label.", "label.<key>") {
-        if let Err(detail) = label(&key, &value) {
+        if let Err(detail) = label_key(&key).and_then(|()| label_value(&value)) {
             query.fault(&format!("label.{key}"), detail);
         } else if filter.labels.insert(key.clone(), value).is_some() {
             query.fault(&format!("label.{key}"), "must occur once");

@@ -10,11 +10,11 @@ use super::super::ApiState;
 use super::super::body::{Body, MAX_BATCH_BODY, MAX_BODY};
 use super::super::describe::{BatchProblems, SubmitProblems};
 use super::super::extract::{Answer, Asker, JobsWrite, detached};
-use super::super::fault::{Faults, Place};
+use super::super::fault::{Asked, Faults, IDEMPOTENCY_KEY, Place};
 use super::super::problem::{Code, Problem};
 use super::super::query::NoQuery;
 use super::wire::job;
-use super::wish::{IDEMPOTENCY_KEY, batch, key_of, single};
+use super::wish::{NO_DEPENDENCIES, batch, key_of, single};
 
 /// The trace of the request, if it has a well-formed one; another is ignored, as
 /// W3C Trace Context wants it.
@@ -64,9 +64,11 @@ pub(super) async fn submit_job(
 ) -> Result<Response, Problem> {
     let mut faults = Faults::default();
     let key = key_of(&headers, &mut faults);
+    let asked = if key.is_some() { Asked::OneByHeader } else { Asked::One };
     let wish = body.read_with(faults, |value, faults| single(value, key, faults))?;
     let wish = JobWish { traceparent: traceparent(&headers), ..wish };
-    let submitted = detached(async move { state.jobs.submit(&caller, wish).await }).await??;
+    let work = async move { state.jobs.submit(&caller, wish).await };
+    let submitted = detached(work).await?.map_err(|error| Problem::of_jobs(error, asked))?;
     let answer = Answer(job(&submitted.job));
     if !submitted.created {
         return Ok(answer.into_response());
@@ -104,7 +106,10 @@ pub(super) async fn submit_jobs(
 ) -> Result<Response, Problem> {
     let mut faults = Faults::default();
     if headers.contains_key(IDEMPOTENCY_KEY) {
-        faults.note(Place::Header(IDEMPOTENCY_KEY), "a batch has an idempotency_key for each job instead");
+        faults.note(
+            Place::Header(IDEMPOTENCY_KEY.into()),
+            "a batch has an idempotency_key for each job instead",
+        );
     }
     let mut batch = body.read_with(faults, batch)?;
     if !batch.dependencies.is_empty() {
@@ -115,7 +120,7 @@ pub(super) async fn submit_jobs(
         wish.traceparent.clone_from(&trace);
     }
     let work = async move { state.jobs.submit_batch(&caller, batch.wishes).await };
-    let submitted = detached(work).await?.map_err(|error| Problem::of_jobs(error, true))?;
+    let submitted = detached(work).await?.map_err(|error| Problem::of_jobs(error, Asked::Many))?;
     let created = submitted.iter().any(|one| one.created);
     let items = submitted.iter().map(|one| job(&one.job)).collect();
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
@@ -125,7 +130,7 @@ pub(super) async fn submit_jobs(
 fn dependencies_unavailable(pointers: Vec<String>) -> Problem {
     let mut faults = Faults::default();
     for pointer in pointers {
-        faults.note(Place::Body(pointer), "dependencies between jobs are not available yet");
+        faults.note(Place::Body(pointer), NO_DEPENDENCIES);
     }
     Problem::with_faults(Code::DependenciesUnavailable, faults)
 }

@@ -10,6 +10,7 @@ use taskflow_domain::target::{Builtin, HttpTarget, Method, Target};
 use crate::executor::validate_header;
 
 use super::super::fault::{Faults, Path};
+use super::super::json::decode::Part;
 use super::super::json::{Object, Value, decode};
 
 /// A text with expressions has at most this many bytes.
@@ -78,12 +79,10 @@ fn http(object: &mut Object<'_, '_, '_>, texts: Texts) -> Option<HttpTarget> {
         ("DELETE", Method::Delete),
     ];
     let url = |text: &str| if texts.judged_later(text) { template(text) } else { url(text) };
-    let header = |name: &str, value: &str| {
-        if texts.judged_later(value) {
-            template(value).and_then(|_| header(name, ""))
-        } else {
-            header(name, value)
-        }
+    let header = |part: Part<'_>| match part {
+        Part::Key(name) => header_name(name),
+        Part::Value(value) if texts.judged_later(value) => template(value).map(drop),
+        Part::Value(value) => header_value(value),
     };
     let url = object.required("url", decode::made(url));
     let method = object.optional("method", decode::choice(methods)).unwrap_or_default();
@@ -129,12 +128,11 @@ fn url(text: &str) -> Result<String, String> {
     target_url(text).map(|_| text.to_owned())
 }
 
-fn header(name: &str, value: &str) -> Result<(), String> {
+fn header_name(name: &str) -> Result<(), String> {
     if name.len() > MAX_HEADER_NAME {
         return Err(format!("the name of a header has at most {MAX_HEADER_NAME} characters"));
     }
-    header_value(value)?;
-    validate_header(name, value).map_err(|fault| fault.to_string())
+    validate_header(name, "").map_err(|fault| fault.to_string())
 }
 
 #[cfg(test)]
@@ -164,6 +162,7 @@ mod tests {
 
     #[test]
     fn headers_cannot_smuggle() {
+        let header = |name, value| header_name(name).and_then(|()| header_value(value));
         assert_eq!(header("X-Source", "taskflow"), Ok(()));
         assert_eq!(header("X-Empty", ""), Ok(()));
         for (name, value) in [

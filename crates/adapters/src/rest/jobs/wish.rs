@@ -11,7 +11,8 @@ use taskflow_domain::{
     CorrelationId, Jitter, JobId, Kind, Labels, Priority, QueueName, RetryPolicy, Strategy,
 };
 
-use super::super::fault::{Faults, Path, Place};
+use super::super::fault::{Faults, IDEMPOTENCY_KEY, Path, Place};
+use super::super::json::decode::Part;
 use super::super::json::{Object, Shape, Value, decode};
 use super::target::target;
 
@@ -27,8 +28,8 @@ pub(crate) const PRIORITIES: &[(&str, Priority)] = &[
     ("background", Priority::Background),
 ];
 
-/// The header that makes a repeated submit the same submit.
-pub(super) const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
+/// What is said of a job that waits for others.
+pub(super) const NO_DEPENDENCIES: &str = "dependencies between jobs are not available yet";
 
 /// Reads the job of a single submit; `key` is that of the header.
 pub(super) fn single(value: Value<'_>, key: Option<String>, faults: &mut Faults) -> Option<JobWish> {
@@ -62,6 +63,12 @@ pub(super) fn batch(value: Value<'_>, faults: &mut Faults) -> Option<Batch> {
         }),
     );
     object.close();
+    if !faults.is_empty() {
+        // Else they are a problem of their own.
+        for pointer in &dependencies {
+            faults.note(Place::Body(pointer.clone()), NO_DEPENDENCIES);
+        }
+    }
     wishes.map(|wishes| Batch { wishes, dependencies })
 }
 
@@ -123,9 +130,11 @@ pub(crate) fn labels(value: Value<'_>, path: &Path<'_>, faults: &mut Faults) -> 
 }
 
 /// Whether a label can be one.
-pub(crate) fn label(key: &str, value: &str) -> Result<(), String> {
-    label_key(key)?;
-    label_value(value)
+fn label(part: Part<'_>) -> Result<(), String> {
+    match part {
+        Part::Key(key) => label_key(key),
+        Part::Value(value) => label_value(value),
+    }
 }
 
 pub(in super::super) fn retry_policy(
@@ -176,7 +185,7 @@ fn idempotency_key(text: &str) -> Result<String, String> {
 /// The key of the header: a quoted string, as the draft has it, or bare.
 pub(in super::super) fn key_of(headers: &HeaderMap, faults: &mut Faults) -> Option<String> {
     let mut refuse = |detail: &str| {
-        faults.note(Place::Header(IDEMPOTENCY_KEY), detail);
+        faults.note(Place::Header(IDEMPOTENCY_KEY.into()), detail);
         None
     };
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();

@@ -267,10 +267,18 @@ pub(crate) mod decode {
         }
     }
 
-    /// An object of strings.
+    /// A part of a member of an object.
+    #[derive(Clone, Copy)]
+    pub(crate) enum Part<'a> {
+        Key(&'a str),
+        Value(&'a str),
+    }
+
+    /// An object of strings, each of which `check` accepts by its key and its value.
+    /// What is wrong with one hides nothing of the others.
     pub(crate) fn strings<'a>(
         most: usize,
-        check: impl Fn(&str, &str) -> Result<(), String>,
+        check: impl Fn(Part<'_>) -> Result<(), String>,
     ) -> impl FnOnce(Value<'a>, &Path<'_>, &mut Faults) -> Option<BTreeMap<String, String>> {
         move |value, path, faults| {
             let members = match value.shape() {
@@ -279,16 +287,20 @@ pub(crate) mod decode {
             };
             if members.len() > most {
                 faults.at(path, format!("must have at most {most} members"));
-                return None;
             }
             let mut strings = BTreeMap::new();
             for (key, value) in members {
                 let here = path.key(&key);
-                let Some(value) = text(value, &here, faults) else { continue };
-                match check(&key, &value) {
-                    Ok(()) => _ = strings.insert(key.into_owned(), value.into_owned()),
-                    Err(detail) => faults.at(&here, detail),
+                let text = text(value, &here, faults);
+                let parts = [Some(Part::Key(&key)), text.as_deref().map(Part::Value)];
+                let mut kept = text.as_deref().unwrap_or_default();
+                for detail in parts.into_iter().flatten().filter_map(|part| check(part).err()) {
+                    faults.at(&here, detail);
+                    // The key stands all the same, for those who judge later what there is.
+                    kept = "";
                 }
+                let kept = kept.to_owned();
+                strings.insert(key.into_owned(), kept);
             }
             Some(strings)
         }

@@ -39,7 +39,7 @@ fn read(value: Value<'_>, path: &Path<'_>, faults: &mut Faults) -> Option<Action
     let priority = object.optional("priority", decode::text_of(1_000));
     let payload = object.optional("payload", decode::document(MAX_DOCUMENT));
     // How many there may be is judged with all else that is wrong with the action.
-    let labels = object.optional("labels", decode::strings(usize::MAX, |_, _| Ok(())));
+    let labels = object.optional("labels", decode::strings(usize::MAX, |_| Ok(())));
     let target = object.optional("target", templated_target);
     let retry_policy = object.optional("retry_policy", retry_policy);
     let timeout_ms = object.optional("timeout_ms", decode::whole_of(1..=JobWish::MAX_TIMEOUT_MS));
