@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use taskflow_domain::target::{HttpTarget, Target, is_credential};
-use taskflow_domain::{RuleDocument, TenantId};
+use taskflow_domain::{Rule, RuleDocument, TenantId};
 
 use crate::World;
-use crate::ports::{SecretOf, StoreError, StoreResult, Vault};
+use crate::ports::{SealedSecret, SecretOf, StoreError, StoreResult, Vault};
 
 /// What answers show in the place of a credential.
 pub const MASK: &str = "***";
@@ -70,6 +70,18 @@ impl World {
             http.sealed_headers.clear();
         }
         self.seal_target(to, target)
+    }
+}
+
+impl World {
+    /// A secret of a rule; `None` of one that no key of this process opens.
+    pub(crate) fn open_secret(&self, rule: &Rule, kept: &SealedSecret) -> Option<Vec<u8>> {
+        let of = SecretOf::Rule { tenant: rule.tenant, rule: rule.id, slot: kept.slot };
+        let vault = self.vault.as_ref().ok_or_else(|| "this process has no key".to_owned());
+        let opened = vault.and_then(|vault| vault.open(of, &kept.sealed));
+        opened
+            .inspect_err(|error| tracing::error!(error, rule.id = %rule.id, "a secret cannot be opened"))
+            .ok()
     }
 }
 

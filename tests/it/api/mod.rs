@@ -11,6 +11,7 @@ mod openapi;
 mod rule_faults;
 mod rules;
 mod rules_page;
+mod secrets;
 mod siege;
 mod work;
 
@@ -120,6 +121,17 @@ impl Api {
             drains: taskflow_application::drains::Drains::default(),
             vault: Some(Arc::new(vault)),
         };
+        Self::over(world, clock, change)
+    }
+
+    /// The API over the same stores, of a process with another key of secrets.
+    fn with_other_secrets_key(&self) -> Self {
+        let vault = SecretVault::new(&[[1; KEY_BYTES]], self.world.ids.clone()).unwrap();
+        let world = World { vault: Some(Arc::new(vault)), ..self.world.clone() };
+        Self::over(world, self.clock.clone(), |_, _| {})
+    }
+
+    fn over(world: World, clock: Arc<ManualClock>, change: impl FnOnce(&mut ApiState, &World)) -> Self {
         let automation = automation(&world);
         let maintain = Arc::new(Maintain::new(world.clone(), Retention::default(), 30_000));
         let pulse = Pulse::new(automation.clone(), maintain, Arc::new(Idle));

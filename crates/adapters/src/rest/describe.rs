@@ -393,5 +393,6 @@ problems!(
 );
 problems!(
     /// Of delivering a webhook.
-    DeliverProblems: &[Code::NotFound, Code::BadSignature, Code::RequestTimeout, Code::BodyTooLarge]
+    DeliverProblems: &[Code::NotFound, Code::BadSignature, Code::RequestTimeout, Code::BodyTooLarge],
+    &[Code::SecretsUnavailable]
 );

@@ -128,7 +128,7 @@ impl Code {
             Self::RuleDisabled => "The rule is disabled",
             Self::WrongTrigger => "The rule has another trigger",
             Self::WebhookKeyTaken => "Another rule has the webhook key",
-            Self::SecretsUnavailable => "No secret can be kept",
+            Self::SecretsUnavailable => "The secret cannot be kept or opened",
             Self::IllegalTransition => "The job's state does not allow it",
             Self::KeyInFlight => "A request with this idempotency key is in flight",
             Self::UnknownParent => "The parent job does not exist",
@@ -289,7 +289,8 @@ impl Problem {
             AutomationError::KeyTaken => {
                 Self::at(Code::WebhookKeyTaken, Place::Body("#/trigger/key".to_owned()), detail)
             }
-            AutomationError::NoVault => {
+            AutomationError::SecretLost => Self::new(Code::SecretsUnavailable, detail),
+            AutomationError::NoVault | AutomationError::KeepsLost => {
                 let place = Place::Body("#/trigger/signature/secret".to_owned());
                 Self::at(Code::SecretsUnavailable, place, detail)
             }

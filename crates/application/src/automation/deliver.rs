@@ -14,9 +14,7 @@ use crate::access::{Access, Denied, Quota};
 use crate::caller::Caller;
 use crate::document::{has_nul, without_nul};
 use crate::meter;
-use crate::ports::{
-    Appended, DeliveryRefused, Fire, FireClaim, Fired, SecretOf, StoreError, Topic, Verified,
-};
+use crate::ports::{Appended, DeliveryRefused, Fire, FireClaim, Fired, Topic, Verified};
 
 /// Refused deliveries that are kept of one rule in a minute. Whoever has no
 /// secret cannot fill the disk.
@@ -165,21 +163,15 @@ impl Automation {
         let Trigger::Webhook(webhook) = &rule.document.trigger else { return Err(AutomationError::NotFound) };
         let sealed = self.world.stores.rules.secrets(rule.tenant, rule.id).await?;
         let live = sealed.iter().filter(|secret| secret.expires_at.is_none_or(|until| until > now));
-        let mut secrets = Vec::new();
-        for secret in live {
-            let vault = self.world.vault.as_ref().ok_or(AutomationError::NoVault)?;
-            let of = SecretOf::Rule { tenant: rule.tenant, rule: rule.id, slot: secret.slot };
-            match vault.open(of, &secret.sealed) {
-                Ok(plain) => secrets.push(plain),
-                Err(error) => {
-                    tracing::error!(error, rule.id = %rule.id, "a secret cannot be opened");
-                    let refused = "a sealed secret cannot be opened".to_owned();
-                    return Err(StoreError::Rejected(refused).into());
-                }
-            }
-        }
+        let opened: Vec<_> = live.map(|secret| self.world.open_secret(rule, secret)).collect();
+        let lost = opened.iter().any(Option::is_none);
+        let secrets: Vec<_> = opened.into_iter().flatten().collect();
         let signatures = &self.tools.signatures;
-        Ok(signatures.verify(&webhook.signature, &secrets, &delivery.headers, &delivery.body, now))
+        match signatures.verify(&webhook.signature, &secrets, &delivery.headers, &delivery.body, now) {
+            // It may be good under the secret that cannot be looked at.
+            Err(DeliveryRefused::Signature(_)) if lost => Err(AutomationError::SecretLost),
+            verified => Ok(verified),
+        }
     }
 
     fn delivered(

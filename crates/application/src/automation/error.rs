@@ -32,6 +32,12 @@ pub enum AutomationError {
     /// A secret cannot be kept, because no key to seal it with is set.
     #[error("a secret cannot be kept: TASKFLOW_SECRETS_KEY is not set")]
     NoVault,
+    /// The rule's secret cannot be opened.
+    #[error("the rule's secret cannot be opened with any key of this process")]
+    SecretLost,
+    /// A rule is to keep a secret that cannot be opened.
+    #[error("the secret that the rule has cannot be opened with any key of this process; send it again")]
+    KeepsLost,
     /// The rule is off.
     #[error("the rule is disabled")]
     Disabled,

@@ -99,6 +99,9 @@ impl Automation {
         id: RuleId,
         wish: RuleWish,
     ) -> Result<Rule, AutomationError> {
+        if wish.secret.is_none() && signed(&wish.document) {
+            self.keeps_what_opens(&self.steered(caller, id).await?).await?;
+        }
         let asked = (wish.secret.as_deref(), wish.revision);
         self.change(caller, id, asked, |rule| {
             rule.document = wish.document.clone();
@@ -239,6 +242,16 @@ impl Automation {
         Ok(rule)
     }
 
+    /// A rule is not told to keep a secret that no delivery can be checked with.
+    async fn keeps_what_opens(&self, rule: &Rule) -> Result<(), AutomationError> {
+        let kept = self.world.stores.rules.secrets(rule.tenant, rule.id).await?;
+        let current = kept.iter().find(|kept| kept.slot == 0);
+        if current.is_some_and(|current| self.world.open_secret(rule, current).is_none()) {
+            return Err(AutomationError::KeepsLost);
+        }
+        Ok(())
+    }
+
     /// Whether anything of a rule is sealed with a key that only opens any more.
     fn is_stale(&self, rule: &Rule, kept: &[SealedSecret]) -> bool {
         let Some(vault) = &self.world.vault else { return false };
@@ -282,9 +295,10 @@ impl Automation {
         let of = |slot| SecretOf::Rule { tenant: rule.tenant, rule: rule.id, slot };
         let sealed = vault.seal(of(0), secret.as_bytes()).map_err(refused)?;
         let mut secrets = vec![SealedSecret { slot: 0, sealed, expires_at: None }];
-        if let Some(current) = kept.iter().find(|kept| kept.slot == 0) {
-            // What is sealed is bound to its slot, so it is sealed anew.
-            let plain = vault.open(of(0), &current.sealed).map_err(refused)?;
+        // What is sealed is bound to its slot, so it is sealed anew. One that no key opens
+        // is good for nothing more.
+        let current = kept.iter().find(|kept| kept.slot == 0);
+        if let Some(plain) = current.and_then(|current| self.world.open_secret(rule, current)) {
             let sealed = vault.seal(of(1), &plain).map_err(refused)?;
             let expires_at = Some(now.plus_millis(ROTATION_MS));
             secrets.push(SealedSecret { slot: 1, sealed, expires_at });
@@ -295,11 +309,12 @@ impl Automation {
 
 /// A rule whose deliveries are not signed any more keeps no secret.
 fn forgets(rule: &Rule, kept: &[SealedSecret]) -> Option<Vec<SealedSecret>> {
-    let signed = matches!(
-        &rule.document.trigger,
-        Trigger::Webhook(webhook) if webhook.signature.scheme != Scheme::None
-    );
-    (!signed && !kept.is_empty()).then(Vec::new)
+    (!signed(&rule.document) && !kept.is_empty()).then(Vec::new)
+}
+
+/// Whether what triggers a rule is signed.
+fn signed(document: &RuleDocument) -> bool {
+    matches!(&document.trigger, Trigger::Webhook(webhook) if webhook.signature.scheme != Scheme::None)
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {
