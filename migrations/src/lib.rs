@@ -41,6 +41,8 @@ impl MigratorTrait for Migrator {
             script!("m20261121_000007_sealing_key"),
             // What was drawn from request rates, by all processes together.
             script!("m20261121_000008_allowance"),
+            // The audit of a file cannot be replaced either.
+            script!("m20261121_000009_audit_once"),
         ]
     }
 }

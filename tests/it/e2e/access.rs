@@ -243,9 +243,18 @@ async fn the_audit_shows_a_change_of_it(store: Store) -> Result<()> {
     let (status, shown, log) = verify(&store)?;
     assert!(status, "{log}");
     assert_eq!((&shown["entries"], &shown["broken"]), (&json!(3), &Value::Null));
-    for statement in
-        ["update audit set actor = 'somebody else' where seq = 2", "delete from audit where seq = 3"]
-    {
+    let mut statements = vec![
+        "update audit set actor = 'somebody else' where seq = 2",
+        "delete from audit where seq = 3",
+        "insert into audit select * from audit where seq = 2 on conflict (seq) do update set actor = 'x'",
+    ];
+    if let Store::Sqlite(_) = store {
+        statements.extend([
+            "insert or replace into audit select * from audit where seq = 2",
+            "replace into audit_head (one, seq, hash) select 1, 1, hash from audit where seq = 1",
+        ]);
+    }
+    for statement in statements {
         assert!(store.execute(statement).await.is_err(), "the database refuses: {statement}");
     }
     // Whoever owns the database can do everything, but not unseen.

@@ -1,0 +1,2 @@
+-- Here a row is replaced by an update, and no trigger lets one through.
+select 1;
