@@ -220,6 +220,9 @@ async fn queries_that_are_wrong() {
         let refused = api.get(&format!("/v1/jobs?{query}")).await;
         assert_eq!(refused.problem(422), ("invalid".to_owned(), vec![pointer.to_owned()]), "{query}");
     }
+    let stats = "/v1/admin/stats?until=2026-01-31T09:00:00Z&since=2026-01-31T09";
+    assert_eq!(api.get(&format!("{stats}:00:01Z")).await.problem(422).1, ["#/since"]);
+    api.get(&format!("{stats}:00:00Z")).await.expect(200);
     let id = api.job(json!({ "kind": "k" })).await;
     assert_eq!(api.get(&format!("/v1/jobs/{id}?x=1")).await.problem(422).1, ["#/x"]);
     assert_eq!(api.get(&format!("/v1/jobs/{id}/events?cursor=x")).await.problem(422).1, ["#/cursor"]);

@@ -60,6 +60,9 @@ fn read(query: &mut Query, now: Timestamp) -> Wish {
     // An hour of minutes, or a day of hours.
     let usual_ms = if span == Span::Minute { -3_600_000 } else { -24 * 3_600_000 };
     let (since, until) = (query.one("since", time), query.one("until", time));
+    if since.zip(until).is_some_and(|(since, until)| since > until) {
+        query.fault("since", "must not be later than until");
+    }
     let tenant = query.one("tenant", TenantSlug::new);
     let queue = query.one("queue", QueueName::new);
     let kind = query.one("kind", Kind::new);
