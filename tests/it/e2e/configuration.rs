@@ -53,5 +53,7 @@ fn what_is_in_force_is_shown_without_secrets() -> Result<()> {
     assert_eq!(shown["worker.lease_ms"]["value"], "5000");
     assert_eq!(shown["worker.lease_ms"]["from"], "flag --lease-ms");
     assert_eq!(shown["database.url"]["value"], "postgres://u:***@h/d");
+    // Nobody sits before a pipe.
+    assert_eq!(shown["log.format"]["value"], "json");
     Ok(())
 }

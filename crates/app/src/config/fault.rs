@@ -16,6 +16,11 @@ pub(super) enum Origin {
         /// Counted from 1.
         line: usize,
     },
+    /// The file as a whole.
+    Unread {
+        /// Which file.
+        path: String,
+    },
     /// Nobody gave it.
     Default,
 }
@@ -26,6 +31,7 @@ impl fmt::Display for Origin {
             Self::Flag(flag) => write!(f, "flag --{flag}"),
             Self::Env(name) => write!(f, "environment {name}"),
             Self::File { path, line } => write!(f, "{path} line {line}"),
+            Self::Unread { path } => f.write_str(path),
             Self::Default => f.write_str("default"),
         }
     }

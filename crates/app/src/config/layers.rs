@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use super::fault::{Fault, Origin};
 use super::file;
-use super::setting::{ALL, Setting};
+use super::setting::{ALL, LOG_FORMAT, Setting};
 
 /// The file that is read if it exists.
 const FILE: &str = "taskflow.toml";
@@ -31,7 +32,18 @@ impl Layers {
     /// Gathers flags, the process's environment and the file. A file that is
     /// named must exist.
     pub(crate) fn gather(flags: Vec<(&'static str, String)>, named: Option<PathBuf>) -> Self {
-        Self::from_parts(flags, std::env::vars_os(), named)
+        let layers = Self::from_parts(flags, std::env::vars_os(), named);
+        layers.logging_to(std::io::stderr().is_terminal())
+    }
+
+    /// The same, where the log goes to a terminal or does not: people read the one,
+    /// programs the other. What was given counts first.
+    pub(super) fn logging_to(mut self, terminal: bool) -> Self {
+        if terminal && self.get(&LOG_FORMAT).origin == Origin::Default {
+            let text = "text".to_owned();
+            self.values.insert(LOG_FORMAT.key, Given { text, origin: Origin::Default });
+        }
+        self
     }
 
     /// As [`Self::gather`], over any environment.
@@ -71,7 +83,7 @@ impl Layers {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => return,
             Err(error) => {
                 self.faults.push(Fault {
-                    origin: Origin::File { path: shown, line: 1 },
+                    origin: Origin::Unread { path: shown },
                     key: None,
                     wrong: format!("the file cannot be read: {error}"),
                     right: "a readable TOML file, or no such name".to_owned(),

@@ -81,7 +81,7 @@ settings! {
     MOST_RULES: "TASKFLOW_MAX_RULES_PER_TENANT", "rules.max_per_tenant", "max-rules-per-tenant", "10000",
         "a number from 1 to 1000000", "Rules that one tenant may have";
     LOG_FORMAT: "TASKFLOW_LOG_FORMAT", "log.format", "log-format", "json",
-        "json or text", "The form of log lines";
+        "json or text", "The form of log lines; text unless given where standard error is a terminal";
     LOG_FILTER: "RUST_LOG", "log.filter", "log-filter", "info",
         "levels as info or warn,taskflow_adapters=debug", "Which events are logged";
 }

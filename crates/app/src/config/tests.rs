@@ -2,6 +2,9 @@
 
 use std::ffi::OsString;
 
+use serde_json::json;
+use taskflow_adapters::telemetry::LogFormat;
+
 use super::show::without_password;
 use super::{Config, DatabaseUrl, Layers, Need, show};
 
@@ -89,7 +92,21 @@ fn the_permission_to_be_open_stands_on_the_command_line_only() {
 #[test]
 fn a_named_file_must_exist() {
     let layers = Layers::from_parts(vec![], [], Some("nowhere.toml".into()));
-    assert!(faults(&layers, Need::Nothing).contains("nowhere.toml line 1: the file cannot be read"));
+    assert!(faults(&layers, Need::Nothing).contains("\n  nowhere.toml: the file cannot be read"));
+}
+
+#[test]
+fn a_terminal_is_logged_to_in_text_unless_the_form_is_given() {
+    let shown = |environment: &[(&str, &str)], terminal| {
+        let layers = layers(&[], environment, "").logging_to(terminal);
+        let shown: serde_json::Value = serde_json::from_str(&show(&layers, true)).unwrap();
+        (shown["log.format"]["value"].clone(), Config::read(&layers, Need::Nothing).unwrap().logs.format)
+    };
+    let (json, text) = ((json!("json"), LogFormat::Json), (json!("text"), LogFormat::Text));
+    assert_eq!(shown(&[], false), json);
+    assert_eq!(shown(&[], true), text);
+    assert_eq!(shown(&[("TASKFLOW_LOG_FORMAT", "json")], true), json);
+    assert_eq!(shown(&[("TASKFLOW_LOG_FORMAT", "text")], false), text);
 }
 
 #[test]
