@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use taskflow_adapters::store::Sealed;
 use taskflow_adapters::store::postgres::{PostgresOptions, PostgresStore};
 use taskflow_adapters::store::sqlite::{SqliteOptions, SqliteStore};
 use taskflow_application::ports::{StoreError, StoreResult, Stores};
@@ -119,7 +120,15 @@ impl Database {
         }
     }
 
-    /// The same, made if there is none, and whether it was.
+    /// What is kept sealed and still of use.
+    pub(crate) async fn sealed(&self, now: Timestamp) -> StoreResult<Sealed> {
+        match self {
+            Self::Postgres(store) => store.sealed(now).await,
+            Self::Sqlite(store) => store.sealed(now).await,
+        }
+    }
+
+    /// The same of the key, made if there is none, and whether it was.
     pub(crate) async fn make_sealing_key(&self) -> StoreResult<(Vec<u8>, bool)> {
         match self {
             Self::Postgres(store) => store.make_sealing_key().await,

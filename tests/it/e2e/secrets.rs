@@ -18,6 +18,7 @@ on_both_databases! {
 
 /// 32 bytes in Base64.
 const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+const OTHER_KEY: &str = "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 const SECRET: &str = "It's a Secret to Everybody";
 /// A credential that the rule's jobs are sent with.
 const CREDENTIAL: &str = "a credential of the target";
@@ -45,13 +46,29 @@ async fn deliver(process: &Process, body: &str) -> Result<StatusCode> {
     Ok(request.body(body.to_owned()).send().await?.status())
 }
 
-/// Where the key lies, and whether an old one lies in the database.
-fn told(store: &Store, key: &str) -> Result<(Value, Value)> {
+/// What the doctor finds with that key.
+fn doctor(store: &Store, key: &str) -> Result<Value> {
     let launch = Launch::new(["doctor", "--json"]).env("DATABASE_URL", &store.url());
     let (status, output, log) = launch.env("TASKFLOW_SECRETS_KEY", key).output()?;
-    ensure!(status.success(), "{output}{log}");
-    let found: Value = serde_json::from_str(&output)?;
+    let found: Value = serde_json::from_str(&output).with_context(|| format!("{output}{log}"))?;
+    let lost = found["kept_secrets"]["lost"].as_u64().context("a number")?;
+    ensure!(status.success() == (lost == 0), "{status}: {output}{log}");
+    ensure!(log.contains("not in order: lost_secrets") == (lost > 0), "{log}");
+    ensure!(found["holds"] == (lost == 0) && found["kept_secrets"]["all"] == true, "{found}");
+    Ok(found)
+}
+
+/// Where the key lies, and whether an old one lies in the database or beside it.
+fn told(store: &Store, key: &str) -> Result<(Value, Value)> {
+    let found = doctor(store, key)?;
     Ok((found["secrets_key"].clone(), found["old_secrets_key"].clone()))
+}
+
+/// How many secrets no key opens, how many only an old one, and how many there are.
+fn kept(store: &Store, key: &str) -> Result<[u64; 3]> {
+    let kept = &doctor(store, key)?["kept_secrets"];
+    let number = |name: &str| kept[name].as_u64().context("a number");
+    Ok([number("lost")?, number("old")?, number("looked_at")?])
 }
 
 async fn a_secret_moves_to_the_key_that_was_given(store: Store) -> Result<()> {
@@ -68,10 +85,16 @@ async fn a_secret_moves_to_the_key_that_was_given(store: Store) -> Result<()> {
     assert_eq!(told(&store, "")?, (json!(own), json!(false)));
     drop(process);
 
+    // The secret and the credential of the rule, and what its jobs have of it.
+    let [lost, old, all] = kept(&store, "")?;
+    ensure!(lost == 0 && old == 0 && all >= 2, "{lost} {old} {all}");
+    let [lost, old, _] = kept(&store, KEY)?;
+    ensure!(lost == 0 && old >= 2, "{lost} {old}");
+
     // A key is given: the other goes on opening, and what is written is sealed anew.
     let process = store.launch("up").env("TASKFLOW_SECRETS_KEY", KEY).start().await?;
     assert_eq!(deliver(&process, "3").await?, StatusCode::ACCEPTED);
-    assert_eq!(told(&store, KEY)?, (json!("setting"), json!(own == "database")));
+    assert_eq!(told(&store, KEY)?, (json!("setting"), json!(true)));
     let path = format!("/v1/automation-rules/{}", rule["id"].as_str().context("an id")?);
     let put = Api::new(&process.url)?.put(&path, &hook(false)).await?;
     assert_eq!(put["revision"], 2, "it was written, although it says what it said");
@@ -87,5 +110,10 @@ async fn a_secret_moves_to_the_key_that_was_given(store: Store) -> Result<()> {
     let process = store.launch("up").env("TASKFLOW_SECRETS_KEY", KEY).start().await?;
     assert_eq!(deliver(&process, "4").await?, StatusCode::ACCEPTED);
     assert_eq!(told(&store, KEY)?, (json!("setting"), json!(false)));
+    drop(process);
+    let [lost, _, all] = kept(&store, KEY)?;
+    ensure!(all - lost >= 2, "those of the rule are opened: {lost} of {all} are not");
+    let [lost, old, all] = kept(&store, OTHER_KEY)?;
+    ensure!(lost == all && old == 0, "another key opens nothing: {lost} {old} {all}");
     Ok(())
 }

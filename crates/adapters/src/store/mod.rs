@@ -10,6 +10,9 @@ pub(crate) mod error;
 pub(crate) mod names;
 pub(crate) mod proof;
 pub(crate) mod row;
+mod sealed;
 
 pub mod postgres;
 pub mod sqlite;
+
+pub use sealed::{MOST_SEALED, Sealed};

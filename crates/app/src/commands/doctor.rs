@@ -19,6 +19,9 @@ use crate::{loops, secrets};
 /// A clock that is further from the database's than this deserves a word.
 const MUCH_SKEW: Duration = Duration::from_secs(1);
 
+/// The name of the check of secrets that no key opens.
+const LOST: &str = "lost_secrets";
+
 /// A transaction that is open for longer keeps deleted rows in the way of claims.
 const LONG: Duration = Duration::from_mins(1);
 
@@ -28,7 +31,7 @@ pub(crate) fn command() -> Command {
         .about("Compares all counters, limits and lanes with the jobs, and says what mends a fault")
         .long_about(
             "Compares all counters, limits and lanes with the jobs themselves, in one snapshot, while the \
-             engine may run. Prints a line for each check, and ends with 1 if an invariant is broken. It \
+             engine may run, and tries the keys of secrets on what is sealed. Prints a line for each check, and ends with 1 if an invariant is broken. It \
              reads every job that is kept, so on a long history it takes a while.",
         )
         .arg(
@@ -48,8 +51,11 @@ struct Findings {
     oldest: Option<Duration>,
     /// Where the key lies that seals secrets.
     place: secrets::Place,
-    /// Whether another key, which only opens any more, still lies in the database.
+    /// Whether another key, which only opens any more, still lies in the database or
+    /// beside it.
     stays: bool,
+    /// How the secrets that are kept stand to the keys.
+    kept: secrets::Kept,
 }
 
 /// Runs to the end and prints what was found.
@@ -69,10 +75,11 @@ pub(crate) async fn run(config: &Config, matches: &ArgMatches) -> Result<()> {
     engine.database.close().await;
     let found = found?;
     print!("{}", if matches.get_flag("json") { found.json() } else { found.text() });
-    if found.proof.holds() {
+    if found.holds() {
         return Ok(());
     }
-    let broken: Vec<_> = found.proof.broken().map(|(check, _)| check.name()).collect();
+    let broken = found.proof.broken().map(|(check, _)| check.name());
+    let broken: Vec<_> = broken.chain((found.kept.lost > 0).then_some(LOST)).collect();
     bail!("not in order: {}", broken.join(", "))
 }
 
@@ -85,27 +92,36 @@ async fn examine(engine: &Engine, config: &Config, repair: bool) -> Result<Findi
     let proof = engine.world.stores.jobs.proof(engine.world.clock.now()).await?;
     let skew = engine.clock.now().micros_since(SystemClock::wall());
     let skew = Duration::from_micros(skew.unsigned_abs());
-    let stays = secrets::Place::of(config) != secrets::Place::Database
-        && engine.database.sealing_key().await?.is_some();
+    let ids = engine.world.ids.clone();
     Ok(Findings {
         proof,
         skew,
         oldest: engine.database.oldest_transaction().await?,
         place: secrets::Place::of(config),
-        stays,
+        stays: secrets::old_key_stays(config, &engine.database).await?,
+        kept: secrets::kept(config, &engine.database, ids, engine.world.clock.now()).await?,
     })
 }
 
 impl Findings {
+    /// Whether nothing is wrong that only an operator can mend.
+    fn holds(&self) -> bool {
+        self.proof.holds() && self.kept.lost == 0
+    }
+
     fn json(&self) -> String {
         let check = |check: Check| json!({"check": check.name(), "broken": self.proof.times(check), "invariant": check.is_invariant()});
+        let secrets = json!({"check": LOST, "broken": self.kept.lost, "invariant": true});
+        let checks: Vec<_> = Check::ALL.map(check).into_iter().chain([secrets]).collect();
+        let secrets::Kept { looked_at, lost, old, all } = self.kept;
         let found = json!({
-            "holds": self.proof.holds(),
-            "checks": Check::ALL.map(check),
+            "holds": self.holds(),
+            "checks": checks,
             "clock_skew_ms": u64::try_from(self.skew.as_millis()).unwrap_or(u64::MAX),
             "oldest_transaction_ms": self.oldest.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
             "secrets_key": self.place.name(),
             "old_secrets_key": self.stays,
+            "kept_secrets": {"looked_at": looked_at, "lost": lost, "old": old, "all": all},
         });
         format!("{found}\n")
     }
@@ -125,6 +141,7 @@ impl Findings {
                 let _ = writeln!(text, "{:>33}{}", "", repair(check));
             }
         }
+        self.add_kept(&mut text);
         let told = |bad| if bad { "look" } else { "ok" };
         let skew = self.skew.as_millis();
         let name = "clock_skew";
@@ -142,6 +159,22 @@ impl Findings {
 }
 
 impl Findings {
+    /// The lines of the secrets that are kept. Writing to a string cannot fail.
+    fn add_kept(&self, text: &mut String) {
+        let secrets::Kept { looked_at, lost, old, all } = self.kept;
+        let of = if all { format!("of all {looked_at}") } else { format!("of the first {looked_at}") };
+        let told = if lost > 0 { "BROKEN" } else { "ok" };
+        let what = "kept secrets of rules, and of headers in rules and in jobs that have not ended,";
+        let _ = writeln!(text, "{told:<7}{LOST:<16}{lost:>8}  {what} {of}, that no key opens");
+        if lost > 0 {
+            let repair =
+                "add the key that sealed them to TASKFLOW_SECRETS_KEY, or put the rules with new secrets";
+            let _ = writeln!(text, "{:>33}{repair}", "");
+        }
+        let _ =
+            writeln!(text, "{:<7}{:<16}{old:>8}  the same that only an old key opens", "ok", "old_secrets");
+    }
+
     /// Whether where the key of secrets lies deserves a word, and the word.
     const fn secrets(&self) -> (bool, &'static str) {
         match (self.place, self.stays) {
@@ -150,9 +183,7 @@ impl Findings {
                 "holds the key that seals secrets: whoever has a dump of all of it can open them; set \
                  TASKFLOW_SECRETS_KEY",
             ),
-            (_, true) => {
-                (true, "holds the key that seals secrets; the one that the database made still opens")
-            }
+            (_, true) => (true, "holds the key that seals secrets; one that was made before still opens"),
             _ => (false, "holds the key that seals secrets"),
         }
     }

@@ -2,10 +2,12 @@
 
 use sqlx::PgConnection;
 use taskflow_application::ports::StoreResult;
+use taskflow_domain::Timestamp;
 
 use super::PostgresStore;
 use super::unit::{End, Unit, repeat, transact_detached};
 use crate::store::error::Fault;
+use crate::store::sealed::{BODIES, Document, SECRETS, Sealed, TARGETS};
 
 const KEY: &str = "select key from sealing_key where one";
 
@@ -34,6 +36,15 @@ impl PostgresStore {
     /// The key of secrets that the database holds, if it holds one.
     pub async fn sealing_key(&self) -> StoreResult<Option<Vec<u8>>> {
         repeat(|| sqlx::query_scalar(KEY).fetch_optional(&self.inner.pool)).await
+    }
+
+    /// What is kept sealed and still of use.
+    pub async fn sealed(&self, now: Timestamp) -> StoreResult<Sealed> {
+        let pool = &self.inner.pool;
+        let secrets = repeat(|| sqlx::query_as(SECRETS).fetch_all(pool)).await?;
+        let targets: Vec<Document> = repeat(|| sqlx::query_as(TARGETS).fetch_all(pool)).await?;
+        let bodies: Vec<Document> = repeat(|| sqlx::query_as(BODIES).fetch_all(pool)).await?;
+        Ok(Sealed::of(now, secrets, &targets, &bodies))
     }
 
     /// The key of secrets that the database holds, made if there is none, and whether it was.

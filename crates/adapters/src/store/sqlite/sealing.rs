@@ -2,8 +2,10 @@
 
 use sqlx::SqliteConnection;
 use taskflow_application::ports::StoreResult;
+use taskflow_domain::Timestamp;
 
 use super::super::error::{Fault, from_sqlx};
+use super::super::sealed::{BODIES, Document, SECRETS, Sealed, TARGETS};
 use super::SqliteStore;
 
 const KEY: &str = "select key from sealing_key";
@@ -22,6 +24,18 @@ impl SqliteStore {
     pub async fn sealing_key(&self) -> StoreResult<Option<Vec<u8>>> {
         let key = sqlx::query_scalar(KEY).fetch_optional(&self.shared.readers).await;
         key.map_err(|fault| from_sqlx(&fault))
+    }
+
+    /// What is kept sealed and still of use.
+    pub async fn sealed(&self, now: Timestamp) -> StoreResult<Sealed> {
+        let readers = &self.shared.readers;
+        let look = async {
+            let secrets = sqlx::query_as(SECRETS).fetch_all(readers).await?;
+            let targets: Vec<Document> = sqlx::query_as(TARGETS).fetch_all(readers).await?;
+            let bodies: Vec<Document> = sqlx::query_as(BODIES).fetch_all(readers).await?;
+            Ok(Sealed::of(now, secrets, &targets, &bodies))
+        };
+        look.await.map_err(|fault| from_sqlx(&fault))
     }
 
     /// The key of secrets that the database holds, made if there is none, and whether it was.
