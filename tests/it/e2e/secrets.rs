@@ -100,6 +100,8 @@ async fn a_secret_moves_to_the_key_that_was_given(store: Store) -> Result<()> {
     assert_eq!(put["revision"], 2, "it was written, although it says what it said");
     let put = Api::new(&process.url)?.put(&path, &hook(false)).await?;
     assert_eq!(put["revision"], 2, "once");
+    let audit = Api::new(&process.url)?.get("/v1/admin/audit?limit=1").await?;
+    assert_eq!(audit["items"][0]["action"], "rule.put", "nobody switched it: {audit}");
     drop(process);
 
     // Now the first key may go.

@@ -162,7 +162,10 @@ impl Automation {
                 Some(none) => Some(none),
                 None => self.seal(&rule, secret, &kept, now)?,
             };
-            let switched = rule.document == old.document && rule.mode == old.mode && secret.is_none();
+            let switched = rule.enabled != old.enabled
+                && rule.document == old.document
+                && rule.mode == old.mode
+                && secret.is_none();
             let action = match (switched, rule.enabled) {
                 (false, _) => "rule.put",
                 (true, true) => "rule.enable",
