@@ -90,6 +90,23 @@ pub fn share(batch: u32, lanes: &[Lane], rooms: &mut [u32]) -> Vec<u32> {
     takes
 }
 
+/// Divides what `takes` gives to lanes of one tenant among them by the order of their
+/// jobs: `order` names the lane of each of its first jobs, as many as are given out or
+/// all that there are. A tenant's own lanes are those of its kinds, and among its own
+/// jobs priority decides, not time used.
+pub fn in_order(takes: &[u32], order: impl IntoIterator<Item = usize>) -> Vec<u32> {
+    let all: u32 = takes.iter().sum();
+    // Where there are fewer jobs, the rest goes to the lanes in turn: one that is asked
+    // for more than it has is seen to be empty. In sum it is never more, whatever comes
+    // into the lanes meanwhile.
+    let in_turn = (0..takes.len()).cycle();
+    let mut ordered = vec![0; takes.len()];
+    for lane in order.into_iter().chain(in_turn).take(all as usize) {
+        ordered[lane] += 1;
+    }
+    ordered
+}
+
 /// How many lanes a claim of `batch` jobs should look at.
 pub const fn lanes_for(batch: u32) -> u32 {
     let by_quantum = batch / QUANTUM;

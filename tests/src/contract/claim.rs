@@ -2,7 +2,9 @@
 
 use anyhow::Result;
 use taskflow_application::ports::{ClaimRequest, Route, Stores};
-use taskflow_domain::{Counters, JobState, LeaseToken, Priority, Standing, Verdict, change::settle, event};
+use taskflow_domain::{
+    Counters, JobState, LeaseToken, Priority, Standing, Timestamp, Verdict, change::settle, event,
+};
 
 use crate::builders::{Draft, Scene, at, failure, job_id, kind, policy, queue, report, success, worker};
 
@@ -313,4 +315,44 @@ pub async fn small_differences_are_let_go(stores: &Stores) -> Result<()> {
     let next = scene.claim_one(at(1)).await?;
     assert_eq!(next.lease.charged_us, job.lease.charged_us);
     Ok(())
+}
+
+/// A worker that pulls several kinds of a tenant is given the jobs of all of them in one
+/// order: what is more urgent comes first, whichever kind took more time before.
+pub async fn pulled_kinds_come_in_one_order(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    let kinds = ["ka", "kb", "kc"].map(kind).into_iter().collect::<Result<Vec<_>>>()?;
+    let claim = async |max, now: Timestamp| {
+        let request = ClaimRequest {
+            tenant: Some(scene.tenant.id),
+            route: Route::Kinds(kinds.clone()),
+            ..scene.request(max, now)
+        };
+        let jobs = stores.jobs.claim(&request).await?.jobs;
+        anyhow::Ok(jobs.iter().map(|job| job.spec.id).collect::<Vec<_>>())
+    };
+    let of =
+        |n, kind, priority| Ok::<_, anyhow::Error>(scene.job(n)?.kind(kind)?.pulled().priority(priority));
+    // The kind `ka` has used time before.
+    scene.put([of(1, "ka", Priority::Medium)?, of(2, "ka", Priority::Medium)?]).await?;
+    assert_eq!(claim(2, at(0)).await?, [job_id(1), job_id(2)]);
+    scene
+        .put([
+            of(10, "kb", Priority::Medium)?,
+            of(11, "ka", Priority::Critical)?,
+            of(12, "kc", Priority::Low)?,
+            of(13, "ka", Priority::High)?,
+            of(14, "kb", Priority::Critical)?,
+            of(15, "kc", Priority::High)?,
+        ])
+        .await?;
+    for expected in [11, 14, 13] {
+        assert_eq!(claim(1, at(1)).await?, [job_id(expected)]);
+    }
+    let mut rest = claim(2, at(2)).await?;
+    rest.sort();
+    assert_eq!(rest, [job_id(10), job_id(15)]);
+    assert_eq!(claim(9, at(3)).await?, [job_id(12)]);
+    assert_eq!(claim(9, at(4)).await?, []);
+    scene.healthy(at(4)).await
 }

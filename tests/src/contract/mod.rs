@@ -27,7 +27,7 @@ macro_rules! contract_suite {
                 a_large_claim_is_filled routes_do_not_meet a_claim_may_be_bound_to_a_tenant
                 a_claim_may_be_bound_to_queues no_queue_is_forgotten each_claim_is_a_new_attempt
                 a_lease_may_have_its_own_end an_unknown_worker_becomes_known
-                experience_sets_the_charge small_differences_are_let_go;
+                pulled_kinds_come_in_one_order experience_sets_the_charge small_differences_are_let_go;
             fairness: a_long_backlog_starves_nobody equals_share_equally weights_set_the_shares
                 a_new_weight_counts_at_once long_jobs_cost_more_than_short_ones
                 idleness_saves_nothing_up a_pause_saves_nothing_up a_limit_saves_nothing_up

@@ -104,7 +104,10 @@ impl State {
             if left == 0 || keys.is_empty() {
                 return jobs;
             }
-            let takes = self.share(left, &keys);
+            let mut takes = self.share(left, &keys);
+            if request.tenant.is_some() && keys.len() > 1 {
+                takes = fair::in_order(&takes, self.order(&keys));
+            }
             let before = jobs.len();
             for (key, take) in keys.into_iter().zip(takes).filter(|(_, take)| *take > 0) {
                 jobs.extend(self.claim_lane(&key, take, request));
@@ -114,6 +117,16 @@ impl State {
                 return jobs;
             }
         }
+    }
+
+    /// The places of lanes, in the order of all their jobs.
+    fn order(&self, keys: &[LaneKey]) -> Vec<usize> {
+        let jobs = |(place, key): (usize, &LaneKey)| {
+            self.lanes[key].due.iter().map(|job| (*job, place)).collect::<Vec<_>>()
+        };
+        let mut jobs: Vec<_> = keys.iter().enumerate().flat_map(jobs).collect();
+        jobs.sort_unstable();
+        jobs.into_iter().map(|(_, place)| place).collect()
     }
 
     fn share(&self, batch: u32, keys: &[LaneKey]) -> Vec<u32> {

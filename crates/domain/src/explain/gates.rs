@@ -274,10 +274,15 @@ fn share(facts: &Facts, line: Line) -> GateReport {
     let open = line.jobs_ahead == 0 && lanes_ahead == 0;
     let many = |n: u32| if n >= MOST_AHEAD { format!("{n} or more") } else { n.to_string() };
     let slug = &facts.job.slug;
-    let detail = if open {
+    let detail = if open && pulled {
+        let kind = &facts.job.spec.kind;
+        format!(
+            "it is the next of its kind; a worker that claims others beside {kind} gets the most urgent of all"
+        )
+    } else if open {
         format!("it is the next job of its queue; the tenant {slug} has the turn")
     } else if pulled {
-        format!("{} jobs of the tenant {slug} come first", many(line.jobs_ahead))
+        format!("{} jobs of the tenant {slug} and this kind come first", many(line.jobs_ahead))
     } else {
         format!(
             "{} jobs of the tenant {slug} come first, and {} other tenants have had less than their share",

@@ -271,3 +271,13 @@ fn a_claim_looks_at_enough_lanes() {
     }
     assert_eq!((lanes_for(1), lanes_for(7), lanes_for(100), lanes_for(1_000)), (1, 7, 10, 100));
 }
+
+#[test]
+fn a_tenants_own_lanes_give_by_the_order_of_their_jobs() {
+    assert_eq!(in_order(&[3, 0], [1, 1, 0, 1]), [1, 2]);
+    assert_eq!(in_order(&[0, 1, 0], [2, 0]), [0, 0, 1]);
+    assert_eq!(in_order(&[10, 0], [0, 1, 1]), [5, 5], "each is asked for more than it has");
+    assert_eq!(in_order(&[3, 1], [1, 1, 0]), [2, 2], "and never for more in all");
+    assert_eq!(in_order(&[0, 0], [1]), [0, 0], "no room, no jobs");
+    assert_eq!(in_order(&[], []), Vec::<u32>::new());
+}

@@ -77,6 +77,18 @@ cross join lateral (
     order by l.virtual_us, l.id limit $5::int4
     for no key update skip locked) l";
 
+const ORDER: &str = "
+select q.id, r.lane_id
+from (select distinct queue_id id from unnest($2::int4[]) w(queue_id)) q
+cross join lateral (
+    select r.lane_id, r.ord, r.job_id
+    from unnest($1::int4[], $2::int4[]) l(id, queue_id) cross join lateral (
+        select r.lane_id, r.ord, r.job_id from ready r
+        where r.lane_id = l.id order by r.ord, r.job_id limit $3) r
+    where l.queue_id = q.id
+    order by r.ord, r.job_id limit $3) r
+order by q.id, r.ord, r.job_id";
+
 const SLOTS: &str = "
 select id, max_running - running from limit_slot where id = any($1::int4[]) order by id for no key update";
 
@@ -219,6 +231,24 @@ pub(super) async fn lanes(
             })
         })
         .collect()
+}
+
+/// The lanes of the first jobs of each queue, in the order of the jobs, at most `most`
+/// of a queue: those of one tenant, by queue.
+pub(super) async fn order(
+    connection: &mut PgConnection,
+    lanes: &[LaneSeen],
+    most: u32,
+) -> Result<HashMap<i32, Vec<i32>>, Fault> {
+    let ids: Vec<i32> = lanes.iter().map(|lane| lane.id).collect();
+    let queues: Vec<i32> = lanes.iter().map(|lane| lane.queue_id).collect();
+    let query = sqlx::query_as(ORDER).bind(ids).bind(queues).bind(int(most));
+    let rows: Vec<(i32, i32)> = query.fetch_all(connection).await?;
+    let mut order: HashMap<i32, Vec<i32>> = HashMap::new();
+    for (queue, lane) in rows {
+        order.entry(queue).or_default().push(lane);
+    }
+    Ok(order)
 }
 
 /// Locks the limits of these lanes; answers how many more may run under each.

@@ -5,7 +5,8 @@
 //!
 //! 1. `look`: limited queues are locked, the lanes with the least virtual time are
 //!    locked (those that another claim holds are left to it), then their limits.
-//! 2. The domain divides the batch over the lanes ([`fair::share`]).
+//! 2. The domain divides the batch over the lanes ([`fair::share`]), and what a tenant's
+//!    own lanes get by the order of its jobs ([`fair::in_order`]).
 //! 3. `take`: of each lane so many due jobs begin to run, and the lane is charged.
 //! 4. `count`: what is counted under limits moves along.
 //!
@@ -149,7 +150,11 @@ impl Claiming {
         }
         let slots = look::slots(connection, &lanes).await?;
         let limits = Limits { queues, slots };
-        let takes = self.divide(left, &lanes, &limits);
+        let order = match self.tenant {
+            Some(_) if lanes.len() > 1 => look::order(connection, &lanes, left).await?,
+            _ => HashMap::new(),
+        };
+        let takes = self.divide(left, &lanes, &limits, &order);
         if takes.is_empty() {
             return Ok(false);
         }
@@ -170,8 +175,15 @@ impl Claiming {
         fair::lanes_for(left.div_ceil(groups)).max(1)
     }
 
-    /// Divides the batch over the queues in turn, and in each over its lanes.
-    fn divide(&self, mut left: u32, lanes: &[LaneSeen], limits: &Limits) -> Vec<Take> {
+    /// Divides the batch over the queues in turn, and in each over its lanes. `order`: by
+    /// queue the lanes of its first jobs, if they are all of one tenant.
+    fn divide(
+        &self,
+        mut left: u32,
+        lanes: &[LaneSeen],
+        limits: &Limits,
+        order: &HashMap<i32, Vec<i32>>,
+    ) -> Vec<Take> {
         let slot_ids: Vec<i32> = limits.slots.keys().copied().collect();
         let places: HashMap<i32, usize> = slot_ids.iter().enumerate().map(|(at, id)| (*id, at)).collect();
         let full: Vec<u32> = slot_ids.iter().map(|id| limits.slots[id]).collect();
@@ -182,7 +194,11 @@ impl Claiming {
             let fair_lanes: Vec<fair::Lane> = seen.iter().map(|lane| lane.fair(&places)).collect();
             let others = u32::try_from(self.queues.len() - nth).unwrap_or(1);
             let batch = left.div_ceil(others).min(limits.queue_room(queue));
-            let shares = fair::share(batch, &fair_lanes, &mut rooms);
+            let mut shares = fair::share(batch, &fair_lanes, &mut rooms);
+            if let Some(order) = order.get(&queue) {
+                let place = |id: &i32| seen.iter().position(|lane| lane.id == *id);
+                shares = fair::in_order(&shares, order.iter().filter_map(place));
+            }
             for ((lane, fair_lane), n) in seen.into_iter().zip(&fair_lanes).zip(shares) {
                 left -= n;
                 let blocked = fair_lane.limits.iter().flatten().any(|&limit| full[limit] == 0);

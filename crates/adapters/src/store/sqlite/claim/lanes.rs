@@ -62,7 +62,10 @@ pub(super) async fn plan(
         let portion = left.div_ceil(u32::try_from(count - at).unwrap_or(u32::MAX)).min(queue.room);
         let mut of_queue = lanes.remove(&queue.id).unwrap_or_default();
         of_queue.sort_by_key(|lane| (lane.virtual_us, lane.id));
-        of_queue.truncate(fair::lanes_for(portion) as usize);
+        let own = wish.request.tenant.is_some();
+        if !own {
+            of_queue.truncate(fair::lanes_for(portion) as usize);
+        }
         let shapes: Vec<fair::Lane> = of_queue
             .iter()
             .map(|lane| fair::Lane {
@@ -72,7 +75,12 @@ pub(super) async fn plan(
                 limits: lane.slots.map(|slot| slot.and_then(|slot| rooms.places.get(&slot).copied())),
             })
             .collect();
-        for (lane, take) in of_queue.iter_mut().zip(fair::share(portion, &shapes, &mut rooms.left)) {
+        let mut shares = fair::share(portion, &shapes, &mut rooms.left);
+        if own && of_queue.len() > 1 {
+            let order = order(tx, &of_queue, portion).await?;
+            shares = fair::in_order(&shares, order);
+        }
+        for (lane, take) in of_queue.iter_mut().zip(shares) {
             lane.take = take;
             left -= take;
         }
@@ -80,6 +88,19 @@ pub(super) async fn plan(
         plan.lanes.extend(of_queue);
     }
     Ok(Some(plan))
+}
+
+/// The places of one tenant's lanes in a queue, in the order of their first jobs. A limit
+/// cannot be taken from another row, so each lane is asked for itself.
+async fn order(tx: &mut SqliteConnection, lanes: &[Candidate], most: u32) -> Result<Vec<usize>, Fault> {
+    let mut first: Vec<(i64, Vec<u8>, usize)> = Vec::new();
+    for (place, lane) in lanes.iter().enumerate() {
+        for row in sqlx::query(FIRST).bind(lane.id).bind(most).fetch_all(&mut *tx).await? {
+            first.push((row.try_get(0)?, row.try_get(1)?, place));
+        }
+    }
+    first.sort_unstable();
+    Ok(first.into_iter().map(|(.., place)| place).collect())
 }
 
 async fn candidates(
@@ -149,3 +170,5 @@ const OF_TENANT: &str = concat!(
        and l.route in (select value from jsonb_each(?1)) \
        and l.active = 1 and l.blocked = 0 and l.paused = 0"
 );
+
+const FIRST: &str = "select ord, job_id from ready where lane_id = ?1 order by ord, job_id limit ?2";
