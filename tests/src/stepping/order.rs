@@ -15,26 +15,26 @@ use crate::sim::rng::Rng;
 /// How a run begins: whose turn it is at each step, and who need not be tried behind.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
-    pub(super) sessions: Vec<usize>,
-    pub(super) asleep: Vec<(usize, Touch)>,
+    sessions: Vec<usize>,
+    asleep: Vec<(usize, Touch)>,
     chance: Option<Rng>,
 }
 
 /// One step of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Step {
+struct Step {
     /// Whose it was.
-    pub(super) session: usize,
+    session: usize,
     /// Who could have made one instead, and what it would have touched.
-    pub(super) ready: Vec<(usize, Touch)>,
+    ready: Vec<(usize, Touch)>,
 }
 
 /// What a run was.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    pub(super) steps: Vec<Step>,
+    steps: Vec<Step>,
     /// How many steps there were before nothing new could come, if that was so.
-    pub(super) repeats: Option<usize>,
+    repeats: Option<usize>,
 }
 
 /// A point of the run that is looked at.
@@ -58,7 +58,7 @@ pub struct Orders {
 }
 
 impl Step {
-    pub(super) fn touch(&self) -> Touch {
+    fn touch(&self) -> Touch {
         touch_of(&self.ready, self.session).unwrap_or_default()
     }
 }
@@ -76,12 +76,7 @@ impl Plan {
     /// A session to be taken at step `at`, when these are ready: the planned one, else
     /// the last one, else any; nobody who sleeps. None if all of them do, or if the run
     /// is not what it was before.
-    pub(super) fn choose(
-        &mut self,
-        at: usize,
-        last: Option<usize>,
-        ready: &[(usize, Touch)],
-    ) -> Option<usize> {
+    fn choose(&mut self, at: usize, last: Option<usize>, ready: &[(usize, Touch)]) -> Option<usize> {
         if let Some(chance) = &mut self.chance {
             let drawn = chance.between(0, ready.len() as u64) as usize;
             return ready.get(drawn).map(|(session, _)| *session);
@@ -96,7 +91,7 @@ impl Plan {
     }
 
     /// Wakes whoever meets the step.
-    pub(super) fn wake(&mut self, at: usize, touch: &Touch) {
+    fn wake(&mut self, at: usize, touch: &Touch) {
         if at >= self.sessions.len() {
             self.asleep.retain(|(_, asleep)| !asleep.meets(touch));
         }
@@ -104,6 +99,24 @@ impl Plan {
 }
 
 impl Outcome {
+    /// Takes the next step of these that are ready, if one is; who makes it, and what it
+    /// touches.
+    pub(super) fn step(&mut self, plan: &mut Plan, ready: Vec<(usize, Touch)>) -> Option<(usize, Touch)> {
+        let (first, _) = *ready.first()?;
+        let at = self.steps.len();
+        let last = self.steps.last().map(|step| step.session);
+        let session = plan.choose(at, last, &ready).unwrap_or_else(|| {
+            // Nothing new can come; the operations must end all the same.
+            self.repeats.get_or_insert(at);
+            first
+        });
+        let step = Step { session, ready };
+        let touch = step.touch();
+        plan.wake(at, &touch);
+        self.steps.push(step);
+        Some((session, touch))
+    }
+
     /// Whose turn it was at each step.
     pub fn sessions(&self) -> Vec<usize> {
         self.steps.iter().map(|step| step.session).collect()
@@ -273,20 +286,10 @@ mod tests {
     fn run(program: &Program, mut plan: Plan) -> Outcome {
         let mut outcome = Outcome::default();
         let mut done = vec![0; program.len()];
-        loop {
-            let ready = ready(program, &done);
-            let Some((first, _)) = ready.first().copied() else { return outcome };
-            let at = outcome.steps.len();
-            let last = outcome.steps.last().map(|step| step.session);
-            let session = plan.choose(at, last, &ready).unwrap_or_else(|| {
-                outcome.repeats.get_or_insert(at);
-                first
-            });
-            let step = Step { session, ready };
-            plan.wake(at, &step.touch());
+        while let Some((session, _)) = outcome.step(&mut plan, ready(program, &done)) {
             done[session] += 1;
-            outcome.steps.push(step);
         }
+        outcome
     }
 
     #[test]

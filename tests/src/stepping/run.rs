@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::gate::Gate;
-use super::order::{Outcome, Plan, Step};
+use super::order::{Outcome, Plan};
 use super::touch::Touch;
 
 /// How long nothing may happen before something is wrong. The server finds a
@@ -50,21 +50,9 @@ where
         .collect();
     let mut outcome = Outcome::default();
     let mut wait = Duration::ZERO;
-    loop {
-        let ready = ready(&sessions, wait, &blocked).await?;
-        let Some(first) = ready.first().map(|(session, _)| *session) else { break };
-        let at = outcome.steps.len();
-        let last = outcome.steps.last().map(|step| step.session);
-        let session = plan.choose(at, last, &ready).unwrap_or_else(|| {
-            // Nothing new can come; the operations must end all the same.
-            outcome.repeats.get_or_insert(at);
-            first
-        });
-        let step = Step { session, ready };
-        plan.wake(at, &step.touch());
-        wait = if step.touch().is_seen() { AFTERWARDS } else { Duration::ZERO };
+    while let Some((session, touch)) = outcome.step(&mut plan, ready(&sessions, wait, &blocked).await?) {
+        wait = if touch.is_seen() { AFTERWARDS } else { Duration::ZERO };
         sessions[session].gate.permit();
-        outcome.steps.push(step);
     }
     for gate in gates {
         gate.close(false);
