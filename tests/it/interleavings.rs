@@ -40,8 +40,8 @@ async fn all_orders(stage: &mut Stage, start: Start, acts: &[Act], most: usize) 
             break;
         }
         let outcome = stage.run(start, acts, plan).await?;
-        orders.ran(&outcome);
-        run.orders += usize::from(outcome.is_new());
+        let counts = orders.ran(&outcome) && outcome.is_new();
+        run.orders += usize::from(counts);
         if orders.restarts() > restarts {
             restarts = orders.restarts();
             run.orders = 0;

@@ -12,6 +12,9 @@ use std::collections::BTreeSet;
 use super::touch::Touch;
 use crate::sim::rng::Rng;
 
+/// So often a plan is repeated before all is begun anew.
+const MOST_REPEATS: usize = 5;
+
 /// How a run begins: whose turn it is at each step, and who need not be tried behind.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
@@ -54,6 +57,8 @@ pub struct Orders {
     nodes: Vec<Node>,
     plan: Plan,
     begun: bool,
+    /// How often the plan was run in vain, and how often all was begun anew.
+    in_vain: usize,
     restarts: usize,
 }
 
@@ -140,6 +145,9 @@ impl Orders {
             self.begun = true;
             return Some(Plan::default());
         }
+        if self.in_vain > 0 {
+            return Some(self.plan.clone());
+        }
         while let Some(node) = self.nodes.last_mut() {
             let asleep = |session: &&usize| touch_of(&node.asleep, **session).is_none();
             let next = node.todo.difference(&node.done).find(asleep).copied();
@@ -159,14 +167,19 @@ impl Orders {
         None
     }
 
-    /// Notes what the last run was. One that began otherwise than the run before says
-    /// that the sessions have learned something since: then all is begun anew.
-    pub fn ran(&mut self, outcome: &Outcome) {
+    /// Notes what the last run was. One that began otherwise than it was planned is
+    /// repeated: a session was late. If that does not help, the sessions have learned
+    /// something since, and all is begun anew. Answers whether it was as planned.
+    pub fn ran(&mut self, outcome: &Outcome) -> bool {
         let steps = self.nodes.iter().map(|node| &node.step);
         if !steps.eq(outcome.steps.iter().take(self.nodes.len())) {
-            *self = Self { restarts: self.restarts + 1, ..Self::default() };
-            return;
+            self.in_vain += 1;
+            if self.in_vain > MOST_REPEATS {
+                *self = Self { restarts: self.restarts + 1, ..Self::default() };
+            }
+            return false;
         }
+        self.in_vain = 0;
         let new = outcome.repeats.unwrap_or(outcome.steps.len());
         let mut plan = self.plan.clone();
         for (at, step) in outcome.steps[..new].iter().enumerate().skip(self.nodes.len()) {
@@ -176,6 +189,7 @@ impl Orders {
             self.nodes.push(Node { step: step.clone(), done: turn.clone(), todo: turn, asleep });
         }
         self.find_races();
+        true
     }
 
     /// Lets the second step of each race come before the first.
@@ -303,7 +317,7 @@ mod tests {
             let (mut orders, mut found) = (Orders::default(), BTreeSet::new());
             while let Some(plan) = orders.next_run() {
                 let outcome = run(&program, plan);
-                orders.ran(&outcome);
+                assert!(orders.ran(&outcome));
                 found.insert(result(&program, &outcome.sessions()));
                 runs += 1;
             }
