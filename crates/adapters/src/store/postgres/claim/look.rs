@@ -77,6 +77,7 @@ cross join lateral (
     order by l.virtual_us, l.id limit $5::int4
     for no key update skip locked) l";
 
+/// Of each queue the lanes of its first jobs, job by job.
 const ORDER: &str = "
 select q.id, r.lane_id
 from (select distinct queue_id id from unnest($2::int4[]) w(queue_id)) q

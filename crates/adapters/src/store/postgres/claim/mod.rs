@@ -151,7 +151,7 @@ impl Claiming {
         let slots = look::slots(connection, &lanes).await?;
         let limits = Limits { queues, slots };
         let order = match self.tenant {
-            Some(_) if lanes.len() > 1 => look::order(connection, &lanes, left).await?,
+            Some(_) if self.routes.len() > 1 => look::order(connection, &lanes, left).await?,
             _ => HashMap::new(),
         };
         let takes = self.divide(left, &lanes, &limits, &order);
