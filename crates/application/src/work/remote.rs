@@ -95,6 +95,7 @@ impl Work {
     pub async fn claim_for(&self, guest: Guest, wish: &RemoteClaim) -> StoreResult<Claim> {
         let wanted = Wanted { tenant: guest.0, queues: wish.queues.clone(), kinds: wish.kinds.clone() };
         let mut news = self.world.wakeups.listen(Topic::Work);
+        // A wait is as long as it was asked for, wherever the wall clock goes meanwhile.
         let give_up = tokio::time::Instant::now() + Duration::from_millis(wish.wait_ms);
         let mut called = true;
         loop {

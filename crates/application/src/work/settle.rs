@@ -54,15 +54,9 @@ impl Work {
     }
 
     async fn settle_as(&self, ended: &[Ended], by: By) -> StoreResult<Vec<Settled>> {
-        let mut suspects = 0..;
-        let changes: Vec<_> = ended
-            .iter()
-            .map(|end| {
-                let again = end.verdict == Verdict::Lost && end.lease.counters.lost > 0;
-                let place = if again { suspects.next() } else { None };
-                self.decide(&end.lease, end, by, place.unwrap_or_default())
-            })
-            .collect();
+        let places = places(ended);
+        let decide = |(end, place): (&Ended, &u32)| self.decide(&end.lease, end, by, *place);
+        let changes: Vec<_> = ended.iter().zip(&places).map(decide).collect();
         let committed = self.world.stores.jobs.commit(&changes).await?;
         let mut settled: Vec<_> =
             changes.iter().zip(&committed).map(|(change, done)| answer(change, *done)).collect();
@@ -70,7 +64,7 @@ impl Work {
             (0..settled.len()).filter(|&at| settled[at] == Settled::LeaseLost).collect();
         let mut final_changes = changes;
         if !refused.is_empty() {
-            self.settle_again(ended, by, &refused, &mut settled, &mut final_changes).await?;
+            self.settle_again((ended, &places), by, &refused, &mut settled, &mut final_changes).await?;
         }
         self.tell(ended, &final_changes, &settled);
         Ok(settled)
@@ -94,7 +88,7 @@ impl Work {
 
     async fn settle_again(
         &self,
-        ended: &[Ended],
+        (ended, places): (&[Ended], &[u32]),
         by: By,
         refused: &[usize],
         settled: &mut [Settled],
@@ -102,20 +96,20 @@ impl Work {
     ) -> StoreResult<()> {
         let keys: Vec<_> = refused.iter().map(|&at| (ended[at].lease.tenant, ended[at].lease.job)).collect();
         let leases = self.world.stores.jobs.leases(&keys).await?;
-        let mut places = Vec::new();
+        let mut retried = Vec::new();
         let mut again = Vec::new();
         for (&at, lease) in refused.iter().zip(leases) {
             // Only a lease that differs by the request to cancel is still ours.
             if let Some(lease) = lease.filter(|lease| lease.token == ended[at].lease.token) {
-                places.push(at);
-                again.push(self.decide(&lease, &ended[at], by, at as u32));
+                retried.push(at);
+                again.push(self.decide(&lease, &ended[at], by, places[at]));
             }
         }
         if again.is_empty() {
             return Ok(());
         }
         let committed = self.world.stores.jobs.commit(&again).await?;
-        for ((at, change), done) in places.into_iter().zip(again).zip(committed) {
+        for ((at, change), done) in retried.into_iter().zip(again).zip(committed) {
             settled[at] = answer(&change, done);
             changes[at] = change;
         }
@@ -175,6 +169,17 @@ impl Work {
             self.world.wakeups.nudge(Topic::Schedule);
         }
     }
+}
+
+/// For each attempt, how many before it lost their worker and had lost one before.
+fn places(ended: &[Ended]) -> Vec<u32> {
+    let mut lost_again = 0;
+    let place = |end: &Ended| {
+        let place = lost_again;
+        lost_again += u32::from(end.verdict == Verdict::Lost && end.lease.counters.lost > 0);
+        place
+    };
+    ended.iter().map(place).collect()
 }
 
 fn answer(change: &JobChange, committed: Committed) -> Settled {
