@@ -71,9 +71,7 @@ impl World {
         }
         self.seal_target(to, target)
     }
-}
 
-impl World {
     /// A secret of a rule; `None` of one that no key of this process opens.
     pub(crate) fn open_secret(&self, rule: &Rule, kept: &SealedSecret) -> Option<Vec<u8>> {
         let of = SecretOf::Rule { tenant: rule.tenant, rule: rule.id, slot: kept.slot };

@@ -15,4 +15,4 @@ mod sealed;
 pub mod postgres;
 pub mod sqlite;
 
-pub use sealed::{MOST_SEALED, Sealed};
+pub use sealed::Sealed;

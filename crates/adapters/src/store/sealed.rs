@@ -8,17 +8,17 @@ use taskflow_application::ports::SecretOf;
 use taskflow_domain::{RuleId, TenantId, Timestamp};
 use uuid::Uuid;
 
-/// Of each kind of rows, as many as the statements ask for are looked at.
-pub const MOST_SEALED: usize = 10_000;
+/// So many rows of each kind are looked at.
+pub(super) const MOST: i64 = 10_000;
 
 pub(super) const SECRETS: &str = "select tenant_id, rule_id, cast(slot as integer), sealed, expires_at \
-    from rule_secret limit 10000";
+    from rule_secret limit $1";
 /// Jobs that have ended need their credentials no more.
 pub(super) const TARGETS: &str = "select j.tenant_id, j.target from job j \
     where j.target like '%\"sealed_headers\"%' and not exists \
-    (select 1 from finished f where f.tenant_id = j.tenant_id and f.job_id = j.id) limit 10000";
+    (select 1 from finished f where f.tenant_id = j.tenant_id and f.job_id = j.id) limit $1";
 pub(super) const BODIES: &str = "select tenant_id, body from rule \
-    where deleted_at is null and body like '%\"sealed_headers\"%' limit 10000";
+    where deleted_at is null and body like '%\"sealed_headers\"%' limit $1";
 
 /// A row of [`SECRETS`].
 pub(super) type Secret = (i32, Uuid, i32, Vec<u8>, Option<i64>);
@@ -58,7 +58,7 @@ impl Sealed {
             let actions = body["actions"].as_array().into_iter().flatten();
             list.extend(actions.flat_map(|action| headers(*tenant, &action["target"])));
         }
-        Self { list, all: counts.iter().all(|count| *count < MOST_SEALED) }
+        Self { list, all: counts.iter().all(|count| *count < MOST as usize) }
     }
 }
 

@@ -31,8 +31,9 @@ pub(crate) fn command() -> Command {
         .about("Compares all counters, limits and lanes with the jobs, and says what mends a fault")
         .long_about(
             "Compares all counters, limits and lanes with the jobs themselves, in one snapshot, while the \
-             engine may run, and tries the keys of secrets on what is sealed. Prints a line for each check, and ends with 1 if an invariant is broken. It \
-             reads every job that is kept, so on a long history it takes a while.",
+             engine may run, and tries the keys of secrets on what is sealed. Prints a line for each check, \
+             and ends with 1 if an invariant is broken. It reads every job that is kept, so on a long \
+             history it takes a while.",
         )
         .arg(
             Arg::new("repair")

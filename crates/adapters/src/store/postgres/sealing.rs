@@ -7,7 +7,7 @@ use taskflow_domain::Timestamp;
 use super::PostgresStore;
 use super::unit::{End, Unit, repeat, transact_detached};
 use crate::store::error::Fault;
-use crate::store::sealed::{BODIES, Document, SECRETS, Sealed, TARGETS};
+use crate::store::sealed::{BODIES, Document, MOST, SECRETS, Sealed, TARGETS};
 
 const KEY: &str = "select key from sealing_key where one";
 
@@ -41,9 +41,9 @@ impl PostgresStore {
     /// What is kept sealed and still of use.
     pub async fn sealed(&self, now: Timestamp) -> StoreResult<Sealed> {
         let pool = &self.inner.pool;
-        let secrets = repeat(|| sqlx::query_as(SECRETS).fetch_all(pool)).await?;
-        let targets: Vec<Document> = repeat(|| sqlx::query_as(TARGETS).fetch_all(pool)).await?;
-        let bodies: Vec<Document> = repeat(|| sqlx::query_as(BODIES).fetch_all(pool)).await?;
+        let secrets = repeat(|| sqlx::query_as(SECRETS).bind(MOST).fetch_all(pool)).await?;
+        let targets: Vec<Document> = repeat(|| sqlx::query_as(TARGETS).bind(MOST).fetch_all(pool)).await?;
+        let bodies: Vec<Document> = repeat(|| sqlx::query_as(BODIES).bind(MOST).fetch_all(pool)).await?;
         Ok(Sealed::of(now, secrets, &targets, &bodies))
     }
 

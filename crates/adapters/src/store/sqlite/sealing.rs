@@ -5,7 +5,7 @@ use taskflow_application::ports::StoreResult;
 use taskflow_domain::Timestamp;
 
 use super::super::error::{Fault, from_sqlx};
-use super::super::sealed::{BODIES, Document, SECRETS, Sealed, TARGETS};
+use super::super::sealed::{BODIES, Document, MOST, SECRETS, Sealed, TARGETS};
 use super::SqliteStore;
 
 const KEY: &str = "select key from sealing_key";
@@ -30,9 +30,9 @@ impl SqliteStore {
     pub async fn sealed(&self, now: Timestamp) -> StoreResult<Sealed> {
         let readers = &self.shared.readers;
         let look = async {
-            let secrets = sqlx::query_as(SECRETS).fetch_all(readers).await?;
-            let targets: Vec<Document> = sqlx::query_as(TARGETS).fetch_all(readers).await?;
-            let bodies: Vec<Document> = sqlx::query_as(BODIES).fetch_all(readers).await?;
+            let secrets = sqlx::query_as(SECRETS).bind(MOST).fetch_all(readers).await?;
+            let targets: Vec<Document> = sqlx::query_as(TARGETS).bind(MOST).fetch_all(readers).await?;
+            let bodies: Vec<Document> = sqlx::query_as(BODIES).bind(MOST).fetch_all(readers).await?;
             Ok(Sealed::of(now, secrets, &targets, &bodies))
         };
         look.await.map_err(|fault| from_sqlx(&fault))
