@@ -59,6 +59,17 @@ impl std::fmt::Debug for RuleWish {
     }
 }
 
+/// How a rule is to be changed, besides the change itself.
+#[derive(Clone, Copy, Default)]
+struct Asked<'a> {
+    /// Its new secret; without one it keeps what it has.
+    secret: Option<&'a str>,
+    /// The revision that is meant, if not whichever there is.
+    revision: Option<u32>,
+    /// Whether a whole document is put, and not only the rule switched.
+    put: bool,
+}
+
 impl Automation {
     /// Makes a rule. All faults of it are told at once.
     pub async fn create(&self, caller: &Caller, wish: RuleWish) -> Result<Rule, AutomationError> {
@@ -99,10 +110,7 @@ impl Automation {
         id: RuleId,
         wish: RuleWish,
     ) -> Result<Rule, AutomationError> {
-        if wish.secret.is_none() && signed(&wish.document) {
-            self.keeps_what_opens(&self.steered(caller, id).await?).await?;
-        }
-        let asked = (wish.secret.as_deref(), wish.revision);
+        let asked = Asked { secret: wish.secret.as_deref(), revision: wish.revision, put: true };
         self.change(caller, id, asked, |rule| {
             rule.document = wish.document.clone();
             rule.enabled = wish.enabled;
@@ -113,12 +121,12 @@ impl Automation {
 
     /// Switches a rule on. What it missed while it was off is not made up for.
     pub async fn enable(&self, caller: &Caller, id: RuleId) -> Result<Rule, AutomationError> {
-        self.change(caller, id, (None, None), |rule| rule.enabled = true).await
+        self.change(caller, id, Asked::default(), |rule| rule.enabled = true).await
     }
 
     /// Switches a rule off.
     pub async fn disable(&self, caller: &Caller, id: RuleId) -> Result<Rule, AutomationError> {
-        self.change(caller, id, (None, None), |rule| rule.enabled = false).await
+        self.change(caller, id, Asked::default(), |rule| rule.enabled = false).await
     }
 
     /// Deletes a rule. Its firings and its jobs stay.
@@ -136,7 +144,7 @@ impl Automation {
         &self,
         caller: &Caller,
         id: RuleId,
-        (secret, revision): (Option<&str>, Option<u32>),
+        Asked { secret, revision, put }: Asked<'_>,
         edit: impl Fn(&mut Rule),
     ) -> Result<Rule, AutomationError> {
         for _ in 0..TRIES {
@@ -147,6 +155,9 @@ impl Automation {
             webhook_key::keep(&old.document, &mut rule.document);
             let same = (rule.enabled, rule.mode, &rule.document) == (old.enabled, old.mode, &old.document);
             let kept = self.world.stores.rules.secrets(rule.tenant, id).await?;
+            if put && secret.is_none() && signed(&rule.document) {
+                self.keeps_what_opens(&old, &kept)?;
+            }
             if same && secret.is_none() && !self.is_stale(&old, &kept) {
                 return Ok(old);
             }
@@ -246,8 +257,7 @@ impl Automation {
     }
 
     /// A rule is not told to keep a secret that no delivery can be checked with.
-    async fn keeps_what_opens(&self, rule: &Rule) -> Result<(), AutomationError> {
-        let kept = self.world.stores.rules.secrets(rule.tenant, rule.id).await?;
+    fn keeps_what_opens(&self, rule: &Rule, kept: &[SealedSecret]) -> Result<(), AutomationError> {
         let current = kept.iter().find(|kept| kept.slot == 0);
         if current.is_some_and(|current| self.world.open_secret(rule, current).is_none()) {
             return Err(AutomationError::KeepsLost);
