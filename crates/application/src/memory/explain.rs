@@ -1,5 +1,7 @@
 //! The port of explaining, on the state: read off what the claim reads.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use taskflow_domain::explain::{
     DueJobs, Facts, LimitFacts, Line, MOST_AHEAD, MOST_HOLDERS, QueueFacts, QueueLine, Serving, TenantFacts,
@@ -103,23 +105,22 @@ impl State {
         let mut due = DueJobs::default();
         let own = LaneKey { tenant: TenantId(0), queue: name.clone(), route: None };
         let full = self.serving(&own, now).is_full();
-        let mut own_next = 0;
+        let mut next = BTreeSet::new();
         for (key, lane) in self.lanes.iter().filter(|(key, _)| key.queue == *name) {
             let sort = match (self.room(key), self.serving(key, now).workers) {
                 (0, _) => &mut due.by_tenant,
                 (_, 0) => &mut due.unserved,
                 _ if key.route.is_none() && full => &mut due.unserved,
                 _ => {
-                    match key.route {
-                        Some(_) => due.next += u64::from(!lane.due.is_empty()),
-                        None => own_next |= u64::from(!lane.due.is_empty()),
-                    }
+                    // One of all that the engine runs, and one of each lane that is pulled.
+                    let line = key.route.as_ref().map(|_| key);
+                    next.extend((!lane.due.is_empty()).then_some(line));
                     &mut due.in_line
                 }
             };
             sort.jobs += lane.due.len() as u64;
         }
-        due.next += own_next;
+        due.next.jobs = next.len() as u64;
         let mut by_state = [0; 9];
         for job in self.jobs.values().filter(|job| job.spec.queue == *name) {
             by_state[job.kept_state() as usize] += 1;

@@ -22,8 +22,8 @@ pub struct DueJobs {
     pub unserved: Counted,
     /// Those that nothing holds back; need not be counted where all others were.
     pub in_line: Counted,
-    /// How many of these are next, so that they wait for nobody.
-    pub next: u64,
+    /// Those of these that are next, so that they wait for nobody.
+    pub next: Counted,
 }
 
 impl DueJobs {
@@ -89,7 +89,10 @@ fn by_lane(due: DueJobs, pending: u64) -> [QueueGate; 3] {
         (false, true, false) => unserved = left(by_tenant, in_line),
         _ => {}
     }
-    in_line.jobs = in_line.jobs.saturating_sub(next);
+    // Where not all that are next were counted, none is left out: too many are said to wait.
+    if !next.more {
+        in_line.jobs = in_line.jobs.saturating_sub(next.jobs);
+    }
     [(Gate::TenantLimit, by_tenant), (Gate::NoWorker, unserved), (Gate::FairShare, in_line)]
         .map(|(gate, Counted { jobs, more })| QueueGate { gate, jobs: jobs.min(pending), at_least: more })
 }

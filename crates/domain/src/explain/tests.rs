@@ -179,7 +179,7 @@ fn each_job_of_a_queue_is_counted_once() {
             by_tenant: Counted { jobs: 30, more: false },
             unserved: Counted { jobs: 20, more: false },
             in_line: Counted::default(),
-            next: 0,
+            next: Counted::default(),
         },
     };
     let told = |line: &QueueLine| -> Vec<_> {
@@ -187,6 +187,10 @@ fn each_job_of_a_queue_is_counted_once() {
     };
     let own = [("dependency", 1), ("scheduled_later", 2), ("paused_job", 3)];
     assert_eq!(told(&line)[..3], own);
+    assert_eq!(told(&line)[3..], [("tenant_limit", 30), ("no_worker", 20), ("fair_share", 50)]);
+    line.due.next.jobs = 2;
+    assert_eq!(told(&line)[3..], [("tenant_limit", 30), ("no_worker", 20), ("fair_share", 48)]);
+    line.due.next.more = true;
     assert_eq!(told(&line)[3..], [("tenant_limit", 30), ("no_worker", 20), ("fair_share", 50)]);
     line.due.by_tenant.more = true;
     line.due.in_line.jobs = 10;

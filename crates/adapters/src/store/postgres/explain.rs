@@ -20,7 +20,7 @@ use super::Inner;
 use super::unit::repeat;
 use crate::store::entity::queue;
 use crate::store::error::{from_orm, from_sqlx};
-use crate::store::row::{MOST_JOBS, MOST_LANES, counted, held_back};
+use crate::store::row::{MOST_JOBS, MOST_LANES, NOBODY, OWN_ROUTE, counted, held_back};
 
 /// Where the job belongs, and its place among the due jobs if it is one.
 const PLACE: &str = "
@@ -127,34 +127,46 @@ select by_tenant, (
 from lanes"
 );
 
+/// The other lanes. `$4`: whether TaskFlow's own workers have no room.
+macro_rules! in_line {
+    () => {
+        concat!(
+            "l.queue_id = $1 and l.active and not l.blocked and not l.paused
+        and not exists (
+            select 1 from limit_slot s
+            where s.id in (l.tenant_slot, l.queue_slot) and s.running >= s.max_running)
+        and not (l.route = 0 and $4) and exists (select 1 from worker w where ",
+            serving!("l.tenant_id", "l.queue_id", "l.route", "$2"),
+            ")"
+        )
+    };
+}
+
 /// Jobs of the other lanes.
 const IN_LINE: &str = concat!(
     "
 select count(*) from (
     select 1 from lane l cross join lateral (select 1 from ready r where r.lane_id = l.id limit $3) r
-    where l.queue_id = $1 and l.active and not l.blocked and not l.paused
-        and not exists (
-            select 1 from limit_slot s
-            where s.id in (l.tenant_slot, l.queue_slot) and s.running >= s.max_running)
-        and not (l.route = 0 and $4) and exists (select 1 from worker w where ",
-    serving!("l.tenant_id", "l.queue_id", "l.route", "$2"),
-    ") limit $3) x"
+    where ",
+    in_line!(),
+    " limit $3) x"
 );
 
 /// How many of these are next: one of all that TaskFlow itself runs, and one of each lane
 /// that is pulled.
 const NEXT: &str = concat!(
     "
-select count(distinct case when x.route = 0 then 0 else x.id end) from (
-    select l.id, l.route from lane l
-    where l.queue_id = $1 and l.active and not l.blocked and not l.paused
-        and exists (select 1 from ready r where r.lane_id = l.id)
-        and not exists (
-            select 1 from limit_slot s
-            where s.id in (l.tenant_slot, l.queue_slot) and s.running >= s.max_running)
-        and not (l.route = 0 and $4) and exists (select 1 from worker w where ",
-    serving!("l.tenant_id", "l.queue_id", "l.route", "$2"),
-    ") limit $3) x"
+select (
+    select count(*) from (
+        select 1 from lane l
+        where l.route = 0 and exists (select 1 from ready r where r.lane_id = l.id) and ",
+    in_line!(),
+    " limit 1) own) + (
+    select count(*) from (
+        select 1 from lane l
+        where l.route <> 0 and exists (select 1 from ready r where r.lane_id = l.id) and ",
+    in_line!(),
+    " limit $3) pulled)"
 );
 
 const DEPTH: &str = "
@@ -326,7 +338,7 @@ impl ExplainReader for PgExplain {
         let ids = self.0.find_queues(std::slice::from_ref(name)).await?;
         let Some(&id) = ids.first() else { return Ok(None) };
         let Some(queue) = self.queue(id).await? else { return Ok(None) };
-        let full = self.serving(TenantId(0), id, 0, now).await?.is_full();
+        let full = self.serving(NOBODY, id, OWN_ROUTE, now).await?.is_full();
         let rows = repeat(|| {
             sqlx::query(HELD)
                 .bind(id)
@@ -343,7 +355,7 @@ impl ExplainReader for PgExplain {
         if !due.all_held_are_counted() {
             due.in_line = counted(self.count(IN_LINE, id, now, full).await?);
         }
-        due.next = counted(self.count(NEXT, id, now, full).await?).jobs;
+        due.next = counted(self.count(NEXT, id, now, full).await?);
         let counts: Vec<(i16, i64)> =
             repeat(|| sqlx::query_as(DEPTH).bind(id).fetch_all(&self.0.pool)).await?;
         let mut by_state = [0; 9];

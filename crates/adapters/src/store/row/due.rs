@@ -1,6 +1,12 @@
 //! Counts of due jobs by what their lanes stand before.
 
+use taskflow_domain::TenantId;
 use taskflow_domain::explain::{Counted, DueJobs};
+
+/// No tenant: whom only those serve that serve all.
+pub(crate) const NOBODY: TenantId = TenantId(0);
+/// The route of what TaskFlow itself runs.
+pub(crate) const OWN_ROUTE: i32 = 0;
 
 /// So many lanes that are held back are looked at; on PostgreSQL of each of two sorts.
 pub(crate) const MOST_LANES: i64 = 500;

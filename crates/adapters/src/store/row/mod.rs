@@ -15,7 +15,7 @@ mod stats;
 
 pub(crate) use attempt::{AttemptRow, EventRow};
 pub(crate) use audit::{AuditRow, audit_head};
-pub(crate) use due::{MOST_JOBS, MOST_LANES, counted, held_back};
+pub(crate) use due::{MOST_JOBS, MOST_LANES, NOBODY, OWN_ROUTE, counted, held_back};
 pub(crate) use job::{JobRow, labels_to_text};
 pub(crate) use key::KeyRow;
 pub(crate) use place::{CountersRow, LeaseRow, PlaceRow, ProgressRow};

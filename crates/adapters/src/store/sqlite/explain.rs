@@ -15,7 +15,7 @@ use taskflow_domain::{Job, JobId, QueueName, TenantId, Timestamp};
 
 use super::super::entity::queue::Entity;
 use super::super::error::{Fault, from_orm};
-use super::super::row::{MOST_JOBS, MOST_LANES, counted, held_back};
+use super::super::row::{MOST_JOBS, MOST_LANES, NOBODY, OWN_ROUTE, counted, held_back};
 use super::reader::look;
 use super::{Shared, SqliteStore, names};
 
@@ -156,7 +156,7 @@ async fn line(shared: &Shared, name: &QueueName, now: Timestamp) -> Result<Optio
     let mut reader = shared.readers.acquire().await?;
     let ids = names::queue_ids(&mut reader, &shared.catalog, std::slice::from_ref(name)).await?;
     let Some(&id) = ids.first() else { return Ok(None) };
-    let full = serving(&mut reader, TenantId(0), id, 0, now).await?.is_full();
+    let full = serving(&mut reader, NOBODY, id, OWN_ROUTE, now).await?.is_full();
     let query = sqlx::query(HELD).bind(id).bind(now.micros()).bind(MOST_LANES).bind(MOST_JOBS).bind(full);
     let rows = query.fetch_all(&mut *reader).await?;
     let lanes: sqlx::Result<Vec<(bool, i64)>> =
@@ -167,7 +167,7 @@ async fn line(shared: &Shared, name: &QueueName, now: Timestamp) -> Result<Optio
         due.in_line = counted(query.fetch_one(&mut *reader).await?);
     }
     let query = sqlx::query_scalar(NEXT).bind(id).bind(now.micros()).bind(MOST_JOBS).bind(full);
-    due.next = counted(query.fetch_one(&mut *reader).await?).jobs;
+    due.next = counted(query.fetch_one(&mut *reader).await?);
     let mut by_state = [0; 9];
     for row in sqlx::query(DEPTH).bind(id).fetch_all(&mut *reader).await? {
         let (state, n): (u8, i64) = (row.try_get(0)?, row.try_get(1)?);
@@ -273,28 +273,36 @@ const HELD: &str = concat!(
      from lanes"
 );
 
+/// The other lanes. `?4`: whether TaskFlow's own workers have no room.
+macro_rules! in_line {
+    () => {
+        concat!(
+            "l.queue_id = ?1 and l.active = 1 and l.paused = 0 and not (",
+            full!(),
+            ") and not (l.route = 0 and ?4) and exists (select 1 from worker w where ",
+            serving!("l.tenant_id", "l.queue_id", "l.route", "?2"),
+            ")"
+        )
+    };
+}
+
 /// Jobs of the other lanes.
 const IN_LINE: &str = concat!(
-    "select count(*) from ( \
-       select 1 from lane l join ready r on r.lane_id = l.id \
-       where l.queue_id = ?1 and l.active = 1 and l.paused = 0 and not (",
-    full!(),
-    ") and not (l.route = 0 and ?4) and exists (select 1 from worker w where ",
-    serving!("l.tenant_id", "l.queue_id", "l.route", "?2"),
-    ") limit ?3)"
+    "select count(*) from (select 1 from lane l join ready r on r.lane_id = l.id where ",
+    in_line!(),
+    " limit ?3)"
 );
 
 /// How many of these are next: one of all that TaskFlow itself runs, and one of each lane
 /// that is pulled.
 const NEXT: &str = concat!(
-    "select count(distinct case when x.route = 0 then 0 else x.id end) from ( \
-       select l.id, l.route from lane l \
-       where l.queue_id = ?1 and l.active = 1 and l.paused = 0 and not (",
-    full!(),
-    ") and exists (select 1 from ready r where r.lane_id = l.id) and not (l.route = 0 and ?4) \
-       and exists (select 1 from worker w where ",
-    serving!("l.tenant_id", "l.queue_id", "l.route", "?2"),
-    ") limit ?3) x"
+    "select (select count(*) from (select 1 from lane l \
+       where l.route = 0 and exists (select 1 from ready r where r.lane_id = l.id) and ",
+    in_line!(),
+    " limit 1)) + (select count(*) from (select 1 from lane l \
+       where l.route <> 0 and exists (select 1 from ready r where r.lane_id = l.id) and ",
+    in_line!(),
+    " limit ?3))"
 );
 
 const DEPTH: &str = "select state, n from depth where queue_id = ?1";
