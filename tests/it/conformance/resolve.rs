@@ -4,7 +4,9 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result};
-use taskflow_application::ports::{ClaimRequest, JobFilter, NewJob, Page, QueuePut, Route, Stores, Worker};
+use taskflow_application::ports::{
+    ClaimRequest, JobFilter, LeaseKey, NewJob, Page, QueuePut, Route, Stores, Worker,
+};
 use taskflow_domain::queue::{Pause, QueueSettings, Rate};
 use taskflow_domain::tenant::{Tenant, TenantSettings};
 use taskflow_domain::{
@@ -24,7 +26,7 @@ pub(super) enum Command {
     Commit(Vec<JobChange>),
     Expired(Timestamp),
     Promote(Timestamp),
-    Extend(Vec<(TenantId, JobId, LeaseToken)>, Timestamp),
+    Extend(Vec<LeaseKey>, Timestamp),
     Progress(Vec<(TenantId, JobId, LeaseToken, Progress)>, Timestamp),
     Beat(Worker),
     Leave(WorkerName, Timestamp),

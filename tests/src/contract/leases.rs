@@ -4,11 +4,9 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use taskflow_application::memory::ManualClock;
-use taskflow_application::ports::{ClaimRequest, Committed, Extended, Stores};
+use taskflow_application::ports::{ClaimRequest, Committed, Extended, LeaseKey, Stores};
 use taskflow_application::work::{Ended, Settled, Work};
-use taskflow_domain::{
-    ClaimedJob, JobId, JobState, LeaseToken, Progress, Standing, TenantId, Timestamp, Verdict, event,
-};
+use taskflow_domain::{ClaimedJob, JobId, JobState, Progress, Standing, Timestamp, Verdict, event};
 
 use crate::builders::{Scene, at, false_token, job_id, report, success, worker, world};
 
@@ -177,7 +175,7 @@ pub async fn only_a_held_lease_is_extended(stores: &Stores) -> Result<()> {
     scene.settle(&jobs[2], success(), at(2)).await?;
     let stranger = scene.tenant("stranger").await?;
     let token = |n: usize| jobs[n].lease.token;
-    let leases: [(TenantId, JobId, LeaseToken); 6] = [
+    let leases: [LeaseKey; 6] = [
         (scene.tenant.id, job_id(1), false_token()),
         (scene.tenant.id, job_id(2), token(1)),
         (stranger.id, job_id(1), token(0)),

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use taskflow_application::ports::{
-    AuditNote, Claim, ClaimRequest, Committed, Discrepancies, Extended, Inserted, JobStore, NewJob, Promoted,
-    Proof, QueuePut, Route, StoreError, StoreResult,
+    AuditNote, Claim, ClaimRequest, Committed, Discrepancies, Extended, Inserted, JobStore, LeaseKey, NewJob,
+    Promoted, Proof, QueuePut, Route, StoreError, StoreResult,
 };
 use taskflow_domain::{
     Decision, Guard, JobChange, JobId, JobState, Lease, LeaseToken, Outcome, Progress, Standing, TenantId,
@@ -227,11 +227,7 @@ impl JobStore for Planted {
         Ok(leases)
     }
 
-    async fn extend(
-        &self,
-        leases: &[(TenantId, JobId, LeaseToken)],
-        until: Timestamp,
-    ) -> StoreResult<Vec<Extended>> {
+    async fn extend(&self, leases: &[LeaseKey], until: Timestamp) -> StoreResult<Vec<Extended>> {
         self.inner.jobs.extend(leases, until).await
     }
 

@@ -2,10 +2,10 @@
 
 use async_trait::async_trait;
 use taskflow_application::ports::{
-    HeldLease, QueueDepth, QueuePut, QueueStore, StoreResult, Worker, WorkerStore,
+    HeldLease, LeaseKey, QueueDepth, QueuePut, QueueStore, StoreResult, Worker, WorkerStore,
 };
 use taskflow_domain::queue::Queue;
-use taskflow_domain::{JobId, JobState, LeaseToken, QueueName, TenantId, Timestamp, WorkerName};
+use taskflow_domain::{JobState, QueueName, TenantId, Timestamp, WorkerName};
 
 use super::{Bug, Planted};
 
@@ -71,12 +71,7 @@ impl WorkerStore for Planted {
         self.inner.workers.beat(&worker).await
     }
 
-    async fn heard_of(
-        &self,
-        leases: &[(TenantId, JobId, LeaseToken)],
-        now: Timestamp,
-        until: Timestamp,
-    ) -> StoreResult<()> {
+    async fn heard_of(&self, leases: &[LeaseKey], now: Timestamp, until: Timestamp) -> StoreResult<()> {
         self.inner.workers.heard_of(leases, now, until).await
     }
 

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use taskflow_application::ports::{
-    AuditNote, Claim, ClaimRequest, Committed, Discrepancies, Extended, Inserted, JobStore, NewJob, Promoted,
-    Proof, StoreResult,
+    AuditNote, Claim, ClaimRequest, Committed, Discrepancies, Extended, Inserted, JobStore, LeaseKey, NewJob,
+    Promoted, Proof, StoreResult,
 };
 use taskflow_checker::history::LeaseRow;
 use taskflow_domain::{JobChange, JobId, JobState, Lease, LeaseToken, Progress, TenantId, Timestamp};
@@ -46,7 +46,7 @@ fn note_commit(log: &mut Log, changes: &[JobChange], answers: &[Committed], at: 
 
 fn note_extended(
     log: &mut Log,
-    leases: &[(TenantId, JobId, LeaseToken)],
+    leases: &[LeaseKey],
     until: Timestamp,
     answers: &[Extended],
     at: i64,
@@ -87,11 +87,7 @@ impl JobStore for Link {
         self.pass("leases", self.sim.stores.jobs.leases(jobs), note).await
     }
 
-    async fn extend(
-        &self,
-        leases: &[(TenantId, JobId, LeaseToken)],
-        until: Timestamp,
-    ) -> StoreResult<Vec<Extended>> {
+    async fn extend(&self, leases: &[LeaseKey], until: Timestamp) -> StoreResult<Vec<Extended>> {
         let note =
             |log: &mut Log, answers: &Vec<Extended>, at| note_extended(log, leases, until, answers, at);
         self.pass("extend", self.sim.stores.jobs.extend(leases, until), note).await

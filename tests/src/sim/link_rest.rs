@@ -2,15 +2,14 @@
 
 use async_trait::async_trait;
 use taskflow_application::ports::{
-    AuditNote, HeldLease, JobFilter, JobReader, Page, QueueDepth, QueuePut, QueueStore, StoreResult,
-    TenantStore, Worker, WorkerStore,
+    AuditNote, HeldLease, JobFilter, JobReader, LeaseKey, Page, QueueDepth, QueuePut, QueueStore,
+    StoreResult, TenantStore, Worker, WorkerStore,
 };
 use taskflow_checker::history::LeaseRow;
 use taskflow_domain::queue::Queue;
 use taskflow_domain::tenant::{Tenant, TenantSettings};
 use taskflow_domain::{
-    Attempt, Job, JobEvent, JobId, JobState, LeaseToken, QueueName, TenantId, TenantSlug, Timestamp,
-    WorkerName,
+    Attempt, Job, JobEvent, JobId, JobState, QueueName, TenantId, TenantSlug, Timestamp, WorkerName,
 };
 
 use super::link::Link;
@@ -170,12 +169,7 @@ impl WorkerStore for Link {
         self.pass("beat", self.sim.stores.workers.beat(worker), note).await
     }
 
-    async fn heard_of(
-        &self,
-        leases: &[(TenantId, JobId, LeaseToken)],
-        now: Timestamp,
-        until: Timestamp,
-    ) -> StoreResult<()> {
+    async fn heard_of(&self, leases: &[LeaseKey], now: Timestamp, until: Timestamp) -> StoreResult<()> {
         self.pass("heard_of", self.sim.stores.workers.heard_of(leases, now, until), nothing).await
     }
 

@@ -5,8 +5,8 @@ use taskflow_domain::{JobChange, JobId, JobState, Lease, LeaseToken, Progress, T
 
 use super::MemoryStore;
 use crate::ports::{
-    AuditNote, Claim, ClaimRequest, Committed, Discrepancies, Extended, Inserted, JobStore, NewJob, Promoted,
-    Proof, StoreResult,
+    AuditNote, Claim, ClaimRequest, Committed, Discrepancies, Extended, Inserted, JobStore, LeaseKey, NewJob,
+    Promoted, Proof, StoreResult,
 };
 
 #[async_trait]
@@ -36,11 +36,7 @@ impl JobStore for MemoryStore {
         Ok(self.state().leases(jobs))
     }
 
-    async fn extend(
-        &self,
-        leases: &[(TenantId, JobId, LeaseToken)],
-        until: Timestamp,
-    ) -> StoreResult<Vec<Extended>> {
+    async fn extend(&self, leases: &[LeaseKey], until: Timestamp) -> StoreResult<Vec<Extended>> {
         Ok(self.state().extend(leases, until))
     }
 

@@ -3,19 +3,15 @@
 use taskflow_domain::{JobId, Lease, LeaseToken, Progress, TenantId, Timestamp, event};
 
 use super::state::{JobRow, Place, Running, State};
-use crate::ports::Extended;
+use crate::ports::{Extended, LeaseKey};
 
 impl State {
     pub(super) fn leases(&self, jobs: &[(TenantId, JobId)]) -> Vec<Option<Lease>> {
         jobs.iter().map(|key| self.jobs.get(key).and_then(JobRow::lease)).collect()
     }
 
-    pub(super) fn extend(
-        &mut self,
-        leases: &[(TenantId, JobId, LeaseToken)],
-        until: Timestamp,
-    ) -> Vec<Extended> {
-        let mut extend = |(tenant, job, token): &(TenantId, JobId, LeaseToken)| {
+    pub(super) fn extend(&mut self, leases: &[LeaseKey], until: Timestamp) -> Vec<Extended> {
+        let mut extend = |(tenant, job, token): &LeaseKey| {
             let Some(job) = self.jobs.get_mut(&(*tenant, *job)) else { return Extended::Lost };
             let Some(lease) = job.lease() else { return Extended::Lost };
             let Some(running) = held(job, *token) else { return Extended::Lost };

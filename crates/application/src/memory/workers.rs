@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use taskflow_domain::{JobId, LeaseToken, TenantId, Timestamp, WorkerName};
+use taskflow_domain::{TenantId, Timestamp, WorkerName};
 
 use super::MemoryStore;
 use super::state::{Place, Running, State, WorkerKey};
-use crate::ports::{HeldLease, StoreResult, Worker, WorkerStore};
+use crate::ports::{HeldLease, LeaseKey, StoreResult, Worker, WorkerStore};
 
 impl Running {
     /// Which worker runs it.
@@ -53,12 +53,7 @@ impl WorkerStore for MemoryStore {
         Ok(state.held_by(worker))
     }
 
-    async fn heard_of(
-        &self,
-        leases: &[(TenantId, JobId, LeaseToken)],
-        now: Timestamp,
-        until: Timestamp,
-    ) -> StoreResult<()> {
+    async fn heard_of(&self, leases: &[LeaseKey], now: Timestamp, until: Timestamp) -> StoreResult<()> {
         let mut state = self.state();
         for (tenant, job, token) in leases {
             let running = state.jobs.get(&(*tenant, *job)).and_then(|job| job.running());

@@ -6,7 +6,7 @@ use taskflow_domain::{
     Timestamp, WorkerName,
 };
 
-use super::{AuditNote, Proof, StoreResult};
+use super::{AuditNote, LeaseKey, Proof, StoreResult};
 
 /// A job to be inserted.
 #[derive(Clone, Debug)]
@@ -161,11 +161,7 @@ pub trait JobStore: Send + Sync {
 
     /// Extends leases that were claimed with a `lease_until` of their own, none of
     /// them beyond its [`Lease::limit`].
-    async fn extend(
-        &self,
-        leases: &[(TenantId, JobId, LeaseToken)],
-        until: Timestamp,
-    ) -> StoreResult<Vec<Extended>>;
+    async fn extend(&self, leases: &[LeaseKey], until: Timestamp) -> StoreResult<Vec<Extended>>;
 
     /// Notes progress of running jobs, each report with an entry in the history
     /// (see [`taskflow_domain::event::progressed`]), also where a call holds

@@ -40,6 +40,9 @@ pub struct HeldLease {
     pub cancel: bool,
 }
 
+/// What names a lease: whose job, which, and its fence.
+pub type LeaseKey = (TenantId, JobId, LeaseToken);
+
 /// Workers.
 #[async_trait]
 pub trait WorkerStore: Send + Sync {
@@ -50,12 +53,7 @@ pub trait WorkerStore: Send + Sync {
 
     /// Whoever holds one of these leases and pulls its jobs was heard of at `now`, and is
     /// there until `until` at least.
-    async fn heard_of(
-        &self,
-        leases: &[(TenantId, JobId, LeaseToken)],
-        now: Timestamp,
-        until: Timestamp,
-    ) -> StoreResult<()>;
+    async fn heard_of(&self, leases: &[LeaseKey], now: Timestamp, until: Timestamp) -> StoreResult<()>;
 
     /// Forgets a worker of TaskFlow itself that left in good order. Leases that it
     /// still holds expire at once.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 use sqlx::PgConnection;
-use taskflow_application::ports::{HeldLease, StoreResult, Worker, WorkerStore};
+use taskflow_application::ports::{HeldLease, LeaseKey, StoreResult, Worker, WorkerStore};
 use taskflow_domain::{JobId, LeaseToken, TenantId, Timestamp, WorkerName};
 use uuid::Uuid;
 
@@ -115,12 +115,7 @@ impl WorkerStore for PgWorkers {
         .await
     }
 
-    async fn heard_of(
-        &self,
-        leases: &[(TenantId, JobId, LeaseToken)],
-        now: Timestamp,
-        until: Timestamp,
-    ) -> StoreResult<()> {
+    async fn heard_of(&self, leases: &[LeaseKey], now: Timestamp, until: Timestamp) -> StoreResult<()> {
         let tenants: Vec<i32> = leases.iter().map(|(tenant, ..)| tenant.0).collect();
         let ids: Vec<Uuid> = leases.iter().map(|(_, job, _)| job.0).collect();
         let tokens: Vec<i64> = leases.iter().map(|(.., token)| token.0).collect();

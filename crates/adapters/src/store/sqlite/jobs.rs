@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use taskflow_application::ports::{
-    AuditNote, Claim, ClaimRequest, Committed, Discrepancies, Extended, Inserted, JobStore, NewJob, Promoted,
-    Proof, StoreResult,
+    AuditNote, Claim, ClaimRequest, Committed, Discrepancies, Extended, Inserted, JobStore, LeaseKey, NewJob,
+    Promoted, Proof, StoreResult,
 };
 use taskflow_domain::{JobChange, JobId, JobState, Lease, LeaseToken, Progress, TenantId, Timestamp};
 
@@ -32,11 +32,7 @@ impl JobStore for SqliteStore {
         leases::leases(&self.shared, jobs).await
     }
 
-    async fn extend(
-        &self,
-        leases: &[(TenantId, JobId, LeaseToken)],
-        until: Timestamp,
-    ) -> StoreResult<Vec<Extended>> {
+    async fn extend(&self, leases: &[LeaseKey], until: Timestamp) -> StoreResult<Vec<Extended>> {
         leases::extend(&self.shared, leases, until).await
     }
 

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection};
-use taskflow_application::ports::{Extended, StoreResult};
-use taskflow_domain::{JobId, Lease, LeaseToken, TenantId, Timestamp};
+use taskflow_application::ports::{Extended, LeaseKey, StoreResult};
+use taskflow_domain::{JobId, Lease, TenantId, Timestamp};
 
 use super::super::error::Fault;
 use super::super::row::{CountersRow, LeaseRow};
@@ -48,7 +48,7 @@ async fn find_expired(shared: &Shared, now: Timestamp, limit: u32) -> Result<Vec
 
 pub(super) async fn extend(
     shared: &Shared,
-    leases: &[(TenantId, JobId, LeaseToken)],
+    leases: &[LeaseKey],
     until: Timestamp,
 ) -> StoreResult<Vec<Extended>> {
     if leases.is_empty() {

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _};
 use sqlx::{Row as _, SqliteConnection};
-use taskflow_application::ports::{HeldLease, StoreError, StoreResult, Worker, WorkerStore};
+use taskflow_application::ports::{HeldLease, LeaseKey, StoreError, StoreResult, Worker, WorkerStore};
 use taskflow_domain::{JobId, LeaseToken, TenantId, Timestamp, WorkerName};
 
 use super::super::entity::worker::{Column, Entity, names_to_text};
@@ -18,12 +18,7 @@ impl WorkerStore for SqliteStore {
         self.shared.writer.run(move |tx| Box::pin(async move { beat(tx, &worker).await })).await
     }
 
-    async fn heard_of(
-        &self,
-        leases: &[(TenantId, JobId, LeaseToken)],
-        now: Timestamp,
-        until: Timestamp,
-    ) -> StoreResult<()> {
+    async fn heard_of(&self, leases: &[LeaseKey], now: Timestamp, until: Timestamp) -> StoreResult<()> {
         let keys: Vec<_> = leases.iter().map(|(tenant, job, token)| (tenant.0, job.0, token.0)).collect();
         self.shared
             .writer

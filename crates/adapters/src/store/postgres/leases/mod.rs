@@ -6,8 +6,8 @@ use std::sync::{Arc, LazyLock};
 
 use sqlx::Row;
 use sqlx::postgres::PgRow;
-use taskflow_application::ports::{Extended, StoreResult};
-use taskflow_domain::{JobId, Lease, LeaseToken, TenantId, Timestamp};
+use taskflow_application::ports::{Extended, LeaseKey, StoreResult};
+use taskflow_domain::{JobId, Lease, TenantId, Timestamp};
 use uuid::Uuid;
 
 use super::unit::repeat;
@@ -111,7 +111,7 @@ pub(super) async fn leases(inner: &Inner, jobs: &[(TenantId, JobId)]) -> StoreRe
 /// Extends leases: see the port.
 pub(super) async fn extend(
     inner: &Arc<Inner>,
-    leases: &[(TenantId, JobId, LeaseToken)],
+    leases: &[LeaseKey],
     until: Timestamp,
 ) -> StoreResult<Vec<Extended>> {
     let mut answers = vec![Extended::Lost; leases.len()];
