@@ -72,11 +72,13 @@ woken as (
 /// See [`wake`].
 pub(super) const WAKE: &str = wake!();
 
-/// `active::int4 = 0` is `not active` where the planner must not take the index of
-/// all sleeping lanes for it.
+/// A lane whose jobs a claim has taken already goes on sleeping, or the next claim would
+/// have to put it to sleep once more. `active::int4 = 0` is `not active` where the planner
+/// must not take the index of all sleeping lanes for it.
 const ACTIVATE: &str = concat!(
     "with asleep as materialized (
-    select id, queue_id, route from lane where id = any($1::int4[]) and active::int4 = 0
+    select id, queue_id, route from lane l where id = any($1::int4[]) and active::int4 = 0
+        and (select true from ready r where r.lane_id = l.id limit 1)
     order by id for no key update),
 ",
     wake!(),
