@@ -20,7 +20,7 @@ use taskflow_domain::target::{Builtin, Target};
 use taskflow_domain::{
     ClaimedJob, Job, JobId, Json, Lease, Rule, TenantId, TenantSlug, Timestamp, Verdict, WorkerName,
 };
-use taskflow_tests::builders::{START, policy, queue, worker, world};
+use taskflow_tests::builders::{START, policy, queue, slug, worker, world};
 use taskflow_tests::postgres::{Database, fresh_database};
 use taskflow_tests::sim::{job_name, payload_of, tables, token_name};
 use taskflow_tests::stepping::{Gate, Outcome, Plan, Proxy, Tables, afterwards, in_order};
@@ -82,7 +82,7 @@ pub(super) struct Stage {
     holder: WorkerName,
     number: u32,
     /// Whether lanes without work are awake when a run begins, so that a claim goes through
-    /// them: else it sees at its first look that there is nothing.
+    /// them: else it takes with its first look what there is, or sees that there is nothing.
     pub(super) awake: bool,
     tools: Tools,
     tables: Arc<Tables>,
@@ -139,6 +139,10 @@ impl Stage {
             _store: store,
             database,
         };
+        // A second lane beside the one that all is about.
+        let (jobs, neighbour) = (Jobs::new(stage.direct.clone()), Caller::trusted(slug("neighbour")?));
+        let gone = jobs.submit(&neighbour, wish(0, Start::Pending, None)?).await?;
+        jobs.cancel(&neighbour, gone.job.spec.id, None).await?;
         let capped = QueueSettings { max_running: Some(1), ..QueueSettings::default() };
         stage.direct.stores.queues.put(QueuePut::new(queue("capped")?, capped, START)).await?;
         for index in 0..sessions {

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
-use sqlx::{AssertSqlSafe, Row as _};
+use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use taskflow_adapters::store::postgres::{PostgresOptions, PostgresStore};
 use taskflow_application::ports::{Committed, Stores};
 use taskflow_domain::{ClaimedJob, TenantId};
@@ -119,6 +119,88 @@ async fn turn(watched: &Watched, scene: &Scene<'_>, new: Vec<Draft>, name: &str)
     Ok(())
 }
 
+const FORGET: &str = "delete from pg_statistic where starelid in (select oid from pg_class where relname in \
+     ('job', 'ready', 'running', 'finished', 'attempt', 'lane'))";
+
+/// What the planner is made to believe of the sizes, in this order.
+const BELIEFS: [(&str, Option<&str>); 3] =
+    [("of empty tables", None), ("none", Some(FORGET)), ("true", Some("vacuum analyze"))];
+
+const MODES: [&str; 2] = ["force_generic_plan", "force_custom_plan"];
+
+/// Makes the planner choose anew, in this way.
+async fn plan(watched: &Watched, mode: &str) -> Result<()> {
+    let set = format!("discard plans; set plan_cache_mode = {mode}");
+    sqlx::raw_sql(AssertSqlSafe(set)).execute(watched.store.pool()).await?;
+    Ok(())
+}
+
+/// How often the statement ran that takes all of an only lane.
+async fn only_lanes(watched: &Watched) -> Result<i64> {
+    let ran = "select coalesce(sum(generic_plans + custom_plans), 0)::int8 from pg_prepared_statements
+        where statement like '%sole as materialized%'";
+    Ok(sqlx::query_scalar(ran).fetch_one(watched.store.pool()).await?)
+}
+
+#[tokio::test]
+async fn the_only_lane_of_many_is_taken_by_one_statement() -> Result<()> {
+    let watched = Watched::new().await?;
+    let scene = Scene::new(&watched.stores).await?;
+    let mut tenants = Vec::new();
+    for n in 0..TENANTS {
+        tenants.push(scene.tenant(&format!("t-{n}")).await?.id);
+    }
+    watched.believe("analyze").await?;
+    scene.put(drafts(&tenants, 0, 3 * TENANTS)?).await?;
+    while !scene.claim(500, at(1)).await?.is_empty() {}
+    let mut first = 3 * TENANTS;
+    for (belief, make) in BELIEFS {
+        if let Some(make) = make {
+            watched.believe(make).await?;
+        }
+        for mode in MODES {
+            plan(&watched, mode).await?;
+            let ran = only_lanes(&watched).await?;
+            let name = format!("an only lane, statistics {belief}, {mode}");
+            turn(&watched, &scene, drafts(&tenants[..1], first, CALL)?, &name).await?;
+            assert_eq!(only_lanes(&watched).await?, ran + 1, "{name}: another way was taken");
+            first += CALL;
+        }
+    }
+    Ok(())
+}
+
+/// Whoever changes settings keeps claims that ask for no lock of settings from what they
+/// have not seen yet.
+#[tokio::test]
+async fn an_only_lane_is_taken_under_the_settings_of_the_moment() -> Result<()> {
+    let (store, database) = super::open(PostgresOptions::default()).await?;
+    let stores = store.stores();
+    let scene = Scene::new(&stores).await?;
+    assert!(scene.claim(1, at(1)).await?.is_empty());
+    scene.put([scene.job(1)?, scene.job(2)?]).await?;
+    let mut changing = sqlx::PgConnection::connect(&database.url).await?;
+    sqlx::raw_sql(
+        "begin; select pg_advisory_xact_lock(7598263486); lock table limit_slot in share row exclusive mode;
+         update queue set max_running = 0",
+    )
+    .execute(&mut changing)
+    .await?;
+    let waits =
+        "select exists (select 1 from pg_locks where not granted and relation = 'limit_slot'::regclass)";
+    let commit = async {
+        while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&mut changing).await? {}
+        sqlx::raw_sql("commit").execute(&mut changing).await?;
+        anyhow::Ok(())
+    };
+    let (claimed, committed) = tokio::join!(scene.claim(10, at(2)), commit);
+    committed?;
+    assert!(claimed?.is_empty(), "the limit was there before the claim went on");
+    execute(&database.url, "update queue set max_running = null").await?;
+    assert_eq!(scene.claim(10, at(3)).await?.len(), 2);
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_write_touches_no_more_than_it_changes() -> Result<()> {
     let watched = Watched::new().await?;
@@ -136,17 +218,13 @@ async fn a_write_touches_no_more_than_it_changes() -> Result<()> {
         running += u32::try_from(claimed.len()).context("a count")?;
         assert!(!claimed.is_empty());
     }
-    let forget = "delete from pg_statistic where starelid in (select oid from pg_class where relname in \
-         ('job', 'ready', 'running', 'finished', 'attempt', 'lane'))";
-    let beliefs = [("of empty tables", None), ("none", Some(forget)), ("true", Some("vacuum analyze"))];
     let mut first = 10 * TENANTS;
-    for (belief, make) in beliefs {
+    for (belief, make) in BELIEFS {
         if let Some(make) = make {
             watched.believe(make).await?;
         }
-        for mode in ["force_generic_plan", "force_custom_plan"] {
-            let set = format!("discard plans; set plan_cache_mode = {mode}");
-            sqlx::raw_sql(AssertSqlSafe(set)).execute(watched.store.pool()).await?;
+        for mode in MODES {
+            plan(&watched, mode).await?;
             // Of the tenants that come last, whose lanes are asleep by and by.
             for _ in 0..3 {
                 let new = drafts(&tenants, first, CALL)?;

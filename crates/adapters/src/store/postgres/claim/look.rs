@@ -14,8 +14,8 @@ use crate::store::postgres::{Inner, int};
 
 /// For each queue at most one lane of each route is read, through the index of
 /// the active ones, so an idle engine finds nothing quickly.
-const QUEUES: &str = "
-select q.id, q.max_running is not null or q.rate_limit is not null
+pub(super) const QUEUES: &str = "
+select q.id, q.max_running is not null or q.rate_limit is not null limited
 from queue q
 where ($1::int4[] is null or q.id = any($1))
     and (not q.paused or q.paused_until <= $2)

@@ -1,7 +1,9 @@
 //! Claiming: due jobs become running ones, in fair order and under every limit.
 //!
-//! First a look without a transaction, which costs an idle worker one round
-//! trip: which queues have lanes with due jobs? Then, in one transaction:
+//! First a look without a transaction, which costs an idle worker one round trip: which
+//! queues have lanes with due jobs? The engine's own claim takes them with this look where
+//! one lane has all of them and nothing limits it: see [`sole`]. Otherwise, in one
+//! transaction:
 //!
 //! 1. `look`: limited queues are locked, the lanes with the least virtual time are
 //!    locked (those that another claim holds are left to it), then their limits.
@@ -16,6 +18,7 @@
 
 mod hand;
 mod look;
+mod sole;
 mod take;
 
 use std::collections::{HashMap, HashSet};
@@ -31,6 +34,7 @@ use super::unit::{BEGIN_UNDER_SETTINGS, End, Unit, detached, transact};
 use super::{Inner, int};
 use crate::store::error::Fault;
 use look::{LaneSeen, Limits};
+use sole::Look;
 use take::Take;
 
 /// A claim with the ids of what it names.
@@ -79,15 +83,18 @@ pub(super) async fn claim(inner: &Arc<Inner>, request: &ClaimRequest) -> StoreRe
         names => Some(inner.find_queues(names).await?),
     };
     let tenant = request.tenant.map(|tenant| tenant.0);
-    let mut queues = look::queues(inner, only.as_deref(), tenant, &routes, request.now).await?;
-    if queues.is_empty() {
+    let own = request.route == Route::Engine && tenant.is_none();
+    // Who pulls leaves no name behind where there is nothing for it, so it only looks first.
+    let queues = if own {
+        Vec::new()
+    } else {
+        look::queues(inner, only.as_deref(), tenant, &routes, request.now).await?
+    };
+    if queues.is_empty() && !own {
         return Ok(Claim::default());
     }
-    let first = inner.turn.fetch_add(1, Ordering::Relaxed) % queues.len();
-    queues.rotate_left(first);
-    let worker = inner.worker_id(&request.worker, tenant, request.now).await?;
-    let claiming = Claiming {
-        worker,
+    let mut claiming = Claiming {
+        worker: inner.worker_id(&request.worker, tenant, request.now).await?,
         tenant,
         queues,
         routes,
@@ -98,7 +105,7 @@ pub(super) async fn claim(inner: &Arc<Inner>, request: &ClaimRequest) -> StoreRe
     };
     let (inner, name) = (Arc::clone(inner), request.worker.clone());
     detached(async move {
-        let taken = transact(&inner.warm, &claiming).await?;
+        let taken = claiming.take(&inner, only.as_deref()).await?;
         look_again_later(&inner, taken.closed);
         let jobs = hand::claimed_jobs(&inner, &taken.rows, &name, claiming.now, claiming.lease_until).await?;
         Ok(Claim { jobs, more: taken.more })
@@ -138,6 +145,20 @@ impl Unit for Claiming {
 }
 
 impl Claiming {
+    /// Takes what it can get. Without queues nothing was looked at yet.
+    async fn take(&mut self, inner: &Inner, only: Option<&[i32]>) -> StoreResult<Taken> {
+        if self.queues.is_empty() {
+            match sole::look(inner, self, only).await? {
+                Look::Taken(taken) => return Ok(taken),
+                Look::Queues(queues) if queues.is_empty() => return Ok(Taken::default()),
+                Look::Queues(queues) => self.queues = queues,
+            }
+        }
+        let first = inner.turn.fetch_add(1, Ordering::Relaxed) % self.queues.len();
+        self.queues.rotate_left(first);
+        transact(&inner.warm, self).await
+    }
+
     /// Looks, divides and takes once; says whether another round might find more.
     async fn round(&self, connection: &mut PgConnection, taken: &mut Taken) -> Result<bool, Fault> {
         let left = self.max.saturating_sub(u32::try_from(taken.rows.len()).unwrap_or(u32::MAX));

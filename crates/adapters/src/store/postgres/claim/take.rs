@@ -27,14 +27,14 @@ pub(super) struct Take {
 /// their places (`ctid`) hold to the delete, and the pick says all about them.
 /// The expected cost of the first job's kind is looked up once for a lane: mostly
 /// all its jobs are of that kind. `done` puts what was asked and what was got
-/// together without a join.
-static TAKE: LazyLock<String> = LazyLock::new(|| {
+/// together without a join. `from` gives what to take: lane, queue, how many, blocked.
+pub(super) fn taking(from: &str) -> String {
     format!(
         "
-with take as materialized (
+take as materialized (
     select t.*, f.kind_id, coalesce((
         select c.cost_us from kind_cost c where c.tenant_id = f.tenant_id and c.kind_id = f.kind_id), $9) cost_us
-    from unnest($1::int4[], $2::int4[], $3::int4[], $4::bool[]) t(lane_id, queue_id, n, blocked)
+    from {from} t(lane_id, queue_id, n, blocked)
     left join lateral (
         select r.tenant_id, r.kind_id from ready r where r.lane_id = t.lane_id
         order by r.ord, r.job_id limit 1) f on true),
@@ -77,7 +77,17 @@ counted as (
     insert into depth_delta (queue_id, state, n)
     select x.queue_id, v.state, v.n
     from (select queue_id, sum(got) n from done where got > 0 group by 1) x
-    cross join lateral (values (2::int2, -x.n), (3::int2, x.n)) v(state, n))
+    cross join lateral (values (2::int2, -x.n), (3::int2, x.n)) v(state, n))"
+    )
+}
+
+/// Where [`taken`] says whether the job's lane sleeps now.
+pub(super) const CLOSED: usize = 5;
+
+/// What is said of each job that was taken, for [`super::hand`].
+pub(super) fn taken() -> String {
+    format!(
+        "
 select b.lane_id, b.due_at, b.token,
     coalesce($8, (select case when known then lease_until else $5 end from worker where id = $6)),
     b.charged_us, b.lane_id in (select lane_id from done where not beyond), {counters}, {job}
@@ -87,6 +97,11 @@ where not b.beyond",
         counters = CountersRow::columns("b"),
         job = JobRow::columns("j"),
     )
+}
+
+static TAKE: LazyLock<String> = LazyLock::new(|| {
+    let given = "unnest($1::int4[], $2::int4[], $3::int4[], $4::bool[])";
+    format!("with {} {}", taking(given), taken())
 });
 
 /// Only rows that this transaction has locked already.
@@ -137,7 +152,7 @@ pub(super) fn closed(rows: &[PgRow], takes: &[Take], got: &HashMap<i32, u32>) ->
         .map(|take| take.lane_id)
         .collect();
     for row in rows {
-        if row.try_get(5)? {
+        if row.try_get(CLOSED)? {
             closed.insert(row.try_get(0)?);
         }
     }
