@@ -43,6 +43,8 @@ impl MigratorTrait for Migrator {
             script!("m20261121_000008_allowance"),
             // The audit of a file cannot be replaced either.
             script!("m20261121_000009_audit_once"),
+            // Which keys came of one another by rotation.
+            script!("m20261121_000010_key_family"),
         ]
     }
 }

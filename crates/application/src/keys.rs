@@ -7,7 +7,7 @@ use taskflow_domain::{ApiKey, KeyId, Scopes, TenantSlug, Timestamp};
 use crate::World;
 use crate::access::{KeyKind, Token};
 use crate::caller::Caller;
-use crate::ports::{AuditNote, KeyPage, KnownKey, StoreResult};
+use crate::ports::{AuditNote, KeyPage, KnownKey, Rotated, Rotation, StoreResult};
 
 /// A key as it is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +39,17 @@ impl std::fmt::Debug for MadeKey {
     }
 }
 
+/// What came of rotating a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// The new key.
+    Made(Box<MadeKey>),
+    /// There is no such key that is live.
+    Gone,
+    /// Three keys would be good at once, with this one.
+    Crowded(Box<ApiKey>),
+}
+
 /// API keys as an operator uses them.
 #[derive(Clone)]
 pub struct Keys {
@@ -64,6 +75,7 @@ impl Keys {
         let id = KeyId(self.world.ids.job(now).0);
         let key = ApiKey {
             id,
+            family: id,
             name: wish.name,
             tenant,
             scopes: wish.scopes,
@@ -75,44 +87,47 @@ impl Keys {
             last_used_at: None,
         };
         let note = note(caller, now, "key.create", &key, None);
-        self.keep(key, None, note).await.map(Some)
+        let (known, made) = self.with_text(key);
+        self.world.stores.keys.create(&known, Some(note)).await?;
+        Ok(Some(made))
     }
 
-    async fn keep(
-        &self,
-        key: ApiKey,
-        instead_of: Option<(KeyId, Timestamp)>,
-        note: AuditNote,
-    ) -> StoreResult<MadeKey> {
+    /// The key as it is kept, and as it is shown this once.
+    fn with_text(&self, key: ApiKey) -> (KnownKey, MadeKey) {
         let kind = if key.tenant.is_some() { KeyKind::Tenant } else { KeyKind::Operator };
         let random = [self.world.ids.bytes(), self.world.ids.bytes()];
         let (text, token) = Token::make(kind, key.id, random);
-        let known = KnownKey { key: key.clone(), digest: token.digest };
-        self.world.stores.keys.create(&known, instead_of, Some(note)).await?;
-        Ok(MadeKey { key, text })
+        (KnownKey { key: key.clone(), digest: token.digest }, MadeKey { key, text })
     }
 
     /// Makes a key like the one of this id, which ends by itself at `old_ends`:
-    /// until then both are good. `None` if there is none that is live.
+    /// until then both are good, and no third of their family.
     pub async fn rotate(
         &self,
         caller: &Caller,
         id: KeyId,
         old_ends: Timestamp,
         expires_at: Option<Timestamp>,
-    ) -> StoreResult<Option<MadeKey>> {
+    ) -> StoreResult<Renewal> {
         let now = self.world.clock.now();
-        let Some(old) = self.get(id).await?.filter(|old| old.is_live(now)) else { return Ok(None) };
+        let family = self.world.stores.keys.family(id).await?;
+        let Some(old) = family.iter().find(|key| key.id == id) else { return Ok(Renewal::Gone) };
         let key = ApiKey {
             id: KeyId(self.world.ids.job(now).0),
             created_at: now,
             created_by: caller.actor.clone(),
-            expires_at: expires_at.or(old.expires_at),
+            expires_at: expires_at.or_else(|| meant_end(&family, old, now)),
             last_used_at: None,
             ..old.clone()
         };
-        let note = note(caller, now, "key.rotate", &key, Some(&old));
-        self.keep(key, Some((id, old_ends)), note).await.map(Some)
+        let note = note(caller, now, "key.rotate", &key, Some(old));
+        let (known, made) = self.with_text(key);
+        let rotation = Rotation { of: id, old_ends, now };
+        Ok(match self.world.stores.keys.rotate(&known, rotation, Some(note)).await? {
+            Rotated::Done => Renewal::Made(Box::new(made)),
+            Rotated::Gone => Renewal::Gone,
+            Rotated::Crowded(other) => Renewal::Crowded(other),
+        })
     }
 
     /// One key, live or not.
@@ -146,6 +161,13 @@ impl Keys {
         self.world.stores.keys.revoke(id, now, Some(note)).await?;
         self.get(id).await
     }
+}
+
+/// When a key like `old` is to end. One that was rotated ends soon, but for that alone:
+/// what was meant for it is what its latest successor has.
+fn meant_end(family: &[ApiKey], old: &ApiKey, now: Timestamp) -> Option<Timestamp> {
+    let latest = family.last().unwrap_or(old);
+    if latest.expires_at.is_some_and(|end| end <= now) { old.expires_at } else { latest.expires_at }
 }
 
 fn note(caller: &Caller, now: Timestamp, action: &str, key: &ApiKey, before: Option<&ApiKey>) -> AuditNote {

@@ -13,6 +13,9 @@ use crate::time::Timestamp;
 pub struct ApiKey {
     /// What it is known by.
     pub id: KeyId,
+    /// The first of the keys that came of one another by rotation; itself if it came
+    /// of none.
+    pub family: KeyId,
     /// What people call it.
     pub name: String,
     /// Whose it is; `None` for an operator's.

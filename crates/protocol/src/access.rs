@@ -12,6 +12,10 @@ pub struct ApiKey {
     /// What it is known by.
     #[schema(value_type = String, format = "uuid", example = "01970c2e-9f5c-7b1a-8a44-3f1f6c0f7d11")]
     pub id: Uuid,
+    /// The first of the keys that came of one another by rotation; itself if it came of
+    /// none. Two keys of a family are good at once, and no third.
+    #[schema(value_type = String, format = "uuid", example = "01970c2e-9f5c-7b1a-8a44-3f1f6c0f7d11")]
+    pub family: Uuid,
     /// What people call it.
     #[schema(example = "billing-service")]
     pub name: String,

@@ -12,6 +12,7 @@ use super::on_both_databases;
 
 on_both_databases! {
     a_key_is_made_rotated_and_revoked
+    a_third_key_is_refused
     a_tenant_that_asks_too_often_waits_alone
     a_suspended_tenant_only_looks
     the_audit_shows_a_change_of_it
@@ -100,21 +101,54 @@ async fn a_key_is_made_rotated_and_revoked(store: Store) -> Result<()> {
     for live in [&key, &next] {
         assert_eq!(live.status(Method::GET, "/v1/jobs", None).await?, 200, "two keys live");
     }
-    let ends = json!({ "expires_at": "2999-01-01T00:00:00Z" });
-    let bounded = operator.did(Method::POST, &format!("{path}/rotate"), ends.clone()).await?;
-    let path_of_it =
-        format!("/v1/admin/api-keys/{}/rotate", bounded["api_key"]["id"].as_str().context("an id")?);
-    let like_it = operator.did(Method::POST, &path_of_it, json!({})).await?;
-    assert!(
-        like_it["api_key"]["expires_at"].as_str().is_some_and(|at| at.starts_with("2999-01-01")),
-        "{like_it}"
-    );
     operator.did(Method::DELETE, &path, Value::Null).await?;
     assert_eq!(key.status(Method::GET, "/v1/jobs", None).await?, 401);
     assert_eq!(next.status(Method::GET, "/v1/jobs", None).await?, 200);
     assert_eq!(operator.status(Method::DELETE, &path, None).await?, 200, "again changes nothing");
     let nobody = Holder::new(&process.url, "tf_key_1_2_3")?;
     assert_eq!(nobody.status(Method::GET, "/v1/jobs", None).await?, 401);
+    Ok(())
+}
+
+/// The path of what a rotation made, and who holds it.
+fn made(operator: &Holder, rotated: &Value) -> Result<(String, Holder)> {
+    let id = rotated["api_key"]["id"].as_str().context("an id")?;
+    let key = rotated["key"].as_str().context("a text")?;
+    Ok((format!("/v1/admin/api-keys/{id}"), Holder { key: key.into(), ..operator.clone() }))
+}
+
+async fn a_third_key_is_refused(store: Store) -> Result<()> {
+    let (_process, operator) = up(&store).await?;
+    operator.tenant("acme", json!({})).await?;
+    let (id, first) = operator.give("acme", &["jobs:read"]).await?;
+    let first_path = format!("/v1/admin/api-keys/{id}");
+    let rotate =
+        async |path: &str, body: Value| operator.did(Method::POST, &format!("{path}/rotate"), body).await;
+    let (lost_path, _) = made(&operator, &rotate(&first_path, json!({})).await?)?;
+    for path in [&first_path, &lost_path] {
+        let refused = operator.send(Method::POST, &format!("{path}/rotate"), Some(&json!({}))).await?;
+        assert_eq!(refused.status().as_u16(), 409);
+        let problem: Value = refused.json().await?;
+        assert_eq!(problem["code"], "two_keys_live", "{problem}");
+        let other = if *path == first_path { &lost_path } else { &first_path };
+        let other = other.rsplit('/').next().unwrap_or_default();
+        assert!(problem["detail"].as_str().is_some_and(|told| told.contains(other)), "{problem}");
+    }
+    // Whoever lost the answer revokes what nobody has, and the next one has no day's end of the old one.
+    operator.did(Method::DELETE, &lost_path, Value::Null).await?;
+    let again = rotate(&first_path, json!({})).await?;
+    assert_eq!((&again["api_key"]["expires_at"], &again["api_key"]["family"]), (&Value::Null, &json!(id)));
+    let (second_path, second) = made(&operator, &again)?;
+    // One that ends at once makes room for its successor.
+    let bounded = json!({ "old_for_ms": 0, "expires_at": "2999-01-01T00:00:00Z" });
+    let (third_path, third) = made(&operator, &rotate(&second_path, bounded).await?)?;
+    for (holder, expected) in [(&first, 200), (&second, 401), (&third, 200)] {
+        assert_eq!(holder.status(Method::GET, "/v1/jobs", None).await?, expected);
+    }
+    operator.did(Method::DELETE, &first_path, Value::Null).await?;
+    let like_it = rotate(&third_path, json!({})).await?;
+    let end = like_it["api_key"]["expires_at"].as_str();
+    assert!(end.is_some_and(|at| at.starts_with("2999-01-01")), "{like_it}");
     Ok(())
 }
 

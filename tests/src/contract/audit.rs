@@ -119,8 +119,8 @@ pub async fn a_change_and_its_note_are_one(stores: &Stores) -> Result<()> {
         .put(QueuePut { note: note(1), ..QueuePut::new(queue("mail")?, QueueSettings::default(), at(1)) })
         .await?;
     stores.tenants.put(&slug("acme")?, &TenantSettings::default(), at(1), note(2)).await?;
-    stores.keys.create(&key(7, None), None, note(3)).await?;
-    assert!(stores.keys.create(&key(7, None), None, note(4)).await.is_err());
+    stores.keys.create(&key(7, None), note(3)).await?;
+    assert!(stores.keys.create(&key(7, None), note(4)).await.is_err());
     stores.keys.revoke(key(7, None).key.id, at(2), note(5)).await?;
     let rule = Draft::manual(scene.tenant.id, 1).0;
     let actor = Actor::operator();

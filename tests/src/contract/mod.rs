@@ -96,6 +96,7 @@ macro_rules! contract_suite {
                 a_rehearsal_shows_each_outcome;
             overlap: instances_overlap each_tenant_waits_for_its_own;
             keys: a_key_comes_back a_revoked_key_keeps_its_end an_end_comes_nearer
+                two_keys_of_a_family_are_good rotations_take_turns
                 the_last_use_is_the_latest keys_are_listed_in_pages;
             allowance: draws_are_the_domains nothing_is_drawn_twice;
             audit: the_chain_holds an_entry_is_bounded nobody_branches_off the_list_is_filtered a_change_and_its_note_are_one;

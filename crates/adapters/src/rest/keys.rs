@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use taskflow_application::keys::{KeyWish, MadeKey};
+use taskflow_application::keys::{KeyWish, MadeKey, Renewal};
 use taskflow_domain::{ApiKey, KeyId, Scope, Scopes, TenantSlug, Timestamp};
 use taskflow_protocol::{self as wire, Time};
 use utoipa_axum::router::OpenApiRouter;
@@ -11,12 +11,14 @@ use utoipa_axum::routes;
 
 use super::ApiState;
 use super::body::{Body, MAX_BODY};
-use super::describe::{KeyListParams, KeyParam, ListProblems, LookProblems, PageParams, SetProblems};
+use super::describe::{
+    KeyListParams, KeyParam, ListProblems, LookProblems, PageParams, RotateProblems, SetProblems,
+};
 use super::extract::{Answer, Asker, NamePath, Operator, detached};
 use super::fault::{Faults, Path};
 use super::json::{Object, Value, decode};
 use super::page::{List, Wanted};
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 use super::query::{NoQuery, Query};
 use super::queues::rate;
 
@@ -47,6 +49,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
 fn key(key: &ApiKey) -> wire::ApiKey {
     wire::ApiKey {
         id: key.id.0,
+        family: key.family.0,
         name: key.name.clone(),
         tenant: key.tenant.as_ref().map(|(_, slug)| slug.as_str().to_owned()),
         scopes: key.scopes.iter().map(|scope| scope.as_str().to_owned()).collect(),
@@ -193,7 +196,8 @@ fn rotation(value: Value<'_>, faults: &mut Faults, now: Timestamp) -> Option<Rot
 /// Rotate an API key
 ///
 /// Makes a key like it, and has the old one end by itself: until then both are
-/// good. The body may be left out.
+/// good. Of one family, which is all keys that came of one another by rotation, two
+/// are good at most: where a third would be, nothing is done. The body may be left out.
 #[utoipa::path(
     post,
     path = "/v1/admin/api-keys/{id}/rotate",
@@ -205,7 +209,7 @@ fn rotation(value: Value<'_>, faults: &mut Faults, now: Timestamp) -> Option<Rot
     responses(
         (status = 201, description = "The new key, with its text.", body = wire::MadeApiKey,
          headers(("Location" = String, description = "Where the key is, without its text."))),
-        SetProblems,
+        RotateProblems,
     )
 )]
 async fn rotate_key(
@@ -224,7 +228,20 @@ async fn rotate_key(
         let old_ends = state.queues.now().plus_millis(old_for_ms);
         state.keys.rotate(&caller, id, old_ends, expires_at).await
     };
-    detached(work).await??.as_ref().map(made).ok_or_else(|| Problem::not_found("live key"))
+    match detached(work).await?? {
+        Renewal::Made(key) => Ok(made(&key)),
+        Renewal::Gone => Err(Problem::not_found("live key")),
+        Renewal::Crowded(other) => Err(crowded(&other)),
+    }
+}
+
+fn crowded(other: &ApiKey) -> Problem {
+    let end = match other.expires_at {
+        Some(end) => format!("is good until {end}: revoke it, or wait until then"),
+        None => "is good as well: revoke the one that is not needed".to_owned(),
+    };
+    let detail = format!("two keys of the family are good at once, and no third; the key {} {end}", other.id);
+    Problem::new(Code::KeysCrowded, detail)
 }
 
 /// Revoke an API key

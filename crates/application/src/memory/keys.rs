@@ -4,29 +4,54 @@ use async_trait::async_trait;
 use taskflow_domain::{ApiKey, KeyId, Timestamp};
 
 use super::MemoryStore;
-use crate::ports::{AuditNote, KeyPage, KeyStore, KnownKey, StoreError, StoreResult};
+use super::state::State;
+use crate::ports::{AuditNote, KeyPage, KeyStore, KnownKey, Rotated, Rotation, StoreError, StoreResult};
+
+fn keep(state: &mut State, key: &KnownKey) -> StoreResult<()> {
+    if state.api_keys.contains_key(&key.key.id) {
+        return Err(StoreError::Rejected("the key's id is taken".into()));
+    }
+    state.api_keys.insert(key.key.id, key.clone());
+    Ok(())
+}
+
+fn family(state: &State, id: KeyId) -> Vec<ApiKey> {
+    let Some(meant) = state.api_keys.get(&id).map(|known| known.key.family) else { return Vec::new() };
+    let keys = state.api_keys.values().map(|known| &known.key);
+    keys.filter(|key| key.family == meant).cloned().collect()
+}
 
 #[async_trait]
 impl KeyStore for MemoryStore {
-    async fn create(
-        &self,
-        key: &KnownKey,
-        instead_of: Option<(KeyId, Timestamp)>,
-        note: Option<AuditNote>,
-    ) -> StoreResult<()> {
+    async fn create(&self, key: &KnownKey, note: Option<AuditNote>) -> StoreResult<()> {
         let mut state = self.state();
-        if state.api_keys.contains_key(&key.key.id) {
-            return Err(StoreError::Rejected("the key's id is taken".into()));
-        }
-        state.api_keys.insert(key.key.id, key.clone());
-        if let Some((id, end)) = instead_of
-            && let Some(known) = state.api_keys.get_mut(&id)
-        {
-            let earlier = known.key.expires_at.map_or(end, |set| set.min(end));
-            known.key.expires_at = Some(earlier);
-        }
+        keep(&mut state, key)?;
         state.tell_audit(note.as_slice());
         Ok(())
+    }
+
+    async fn rotate(
+        &self,
+        key: &KnownKey,
+        rotation: Rotation,
+        note: Option<AuditNote>,
+    ) -> StoreResult<Rotated> {
+        let mut state = self.state();
+        let rotated = rotation.of_family(&family(&state, rotation.of));
+        if rotated != Rotated::Done {
+            return Ok(rotated);
+        }
+        keep(&mut state, key)?;
+        if let Some(known) = state.api_keys.get_mut(&rotation.of) {
+            let end = rotation.old_ends;
+            known.key.expires_at = Some(known.key.expires_at.map_or(end, |set| set.min(end)));
+        }
+        state.tell_audit(note.as_slice());
+        Ok(rotated)
+    }
+
+    async fn family(&self, id: KeyId) -> StoreResult<Vec<ApiKey>> {
+        Ok(family(&self.state(), id))
     }
 
     async fn find(&self, ids: &[KeyId]) -> StoreResult<Vec<KnownKey>> {

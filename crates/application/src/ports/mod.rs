@@ -33,7 +33,7 @@ pub use firing::{RuleTally, settle_firing};
 pub use jobs::{
     Claim, ClaimRequest, Committed, Discrepancies, Extended, Inserted, JobStore, NewJob, Promoted, Route,
 };
-pub use keys::{KeyPage, KeyStore, KnownKey};
+pub use keys::{KeyPage, KeyStore, KnownKey, Rotated, Rotation};
 pub use proof::{Check, Proof};
 pub use queues::{QueueDepth, QueuePut, QueueStore, QueueWas};
 pub use reader::{JobFilter, JobReader, Page};

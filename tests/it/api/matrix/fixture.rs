@@ -150,7 +150,7 @@ async fn with_another_kind(api: &Api) -> String {
     let like = known.into_iter().find(|key| key.tenant.is_some()).unwrap();
     let id = KeyId(Uuid::from_u128(2));
     let (_, token) = Token::make(KeyKind::Tenant, id, [[5; 16]; 2]);
-    let known = KnownKey { key: ApiKey { id, ..like }, digest: token.digest };
-    stores.keys.create(&known, None, None).await.unwrap();
+    let known = KnownKey { key: ApiKey { id, family: id, ..like }, digest: token.digest };
+    stores.keys.create(&known, None).await.unwrap();
     Token::make(KeyKind::Operator, id, [[5; 16]; 2]).0
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
-use taskflow_application::ports::{AuditNote, KeyPage, KeyStore, KnownKey, StoreResult};
+use taskflow_application::ports::{AuditNote, KeyPage, KeyStore, KnownKey, Rotated, Rotation, StoreResult};
 use taskflow_domain::{ApiKey, KeyId, Timestamp};
 use uuid::Uuid;
 
@@ -16,8 +16,8 @@ use crate::store::row::KeyRow;
 
 const CREATE: &str = "
 insert into api_key (id, name, tenant_id, scopes, digest, rate_limit, rate_period_ms, created_at, created_by,
-    expires_at)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+    expires_at, family)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 
 const REVOKE: &str = "update api_key set revoked_at = $2 where id = $1 and revoked_at is null";
 
@@ -28,6 +28,10 @@ const USED: &str = "
 update api_key k set last_used_at = greatest(k.last_used_at, u.at)
 from unnest($1::uuid[], $2::int8[]) u(id, at) where k.id = u.id";
 
+/// The first of the family stays for ever, and whoever rotates one of it holds it.
+const HOLD: &str = "
+select f.id from api_key k join api_key f on f.id = coalesce(k.family, k.id) where k.id = $1 for update of f";
+
 /// A statement that reads keys with the slugs of their tenants.
 fn select(rest: &str) -> String {
     let columns = KeyRow::columns("k");
@@ -35,6 +39,15 @@ fn select(rest: &str) -> String {
 }
 
 static FIND: LazyLock<String> = LazyLock::new(|| select("where k.id = any($1::uuid[])"));
+static FAMILY: LazyLock<String> = LazyLock::new(|| {
+    select(
+        "where k.id in (
+            select coalesce(m.family, m.id) from api_key m where m.id = $1
+            union
+            select s.id from api_key m join api_key s on s.family = coalesce(m.family, m.id) where m.id = $1
+        ) order by k.id",
+    )
+});
 static LIST: LazyLock<String> =
     LazyLock::new(|| select("where ($1::uuid is null or k.id < $1) order by k.id desc limit $2::int4"));
 static LIST_OF_TENANT: LazyLock<String> = LazyLock::new(|| {
@@ -50,9 +63,30 @@ fn known(row: &PgRow) -> StoreResult<KnownKey> {
     key.known(slug.as_deref())
 }
 
+async fn keep(connection: &mut PgConnection, KnownKey { key, digest }: &KnownKey) -> Result<(), Fault> {
+    sqlx::query(CREATE)
+        .bind(key.id.0)
+        .bind(&key.name)
+        .bind(key.tenant.as_ref().map(|(id, _)| id.0))
+        .bind(i16::from(key.scopes.bits()))
+        .bind(digest.as_bytes().as_slice())
+        .bind(key.rate.map(|rate| int(rate.limit)))
+        .bind(key.rate.map(|rate| int(rate.period_ms)))
+        .bind(key.created_at.micros())
+        .bind(key.created_by.as_str())
+        .bind(key.expires_at.map(Timestamp::micros))
+        .bind(key.family.0)
+        .execute(&mut *connection)
+        .await?;
+    Ok(())
+}
+
+fn family_of(rows: &[PgRow]) -> StoreResult<Vec<ApiKey>> {
+    rows.iter().map(|row| known(row).map(|known| known.key)).collect()
+}
+
 struct Create {
     known: KnownKey,
-    instead_of: Option<(KeyId, Timestamp)>,
     note: Option<AuditNote>,
 }
 
@@ -60,25 +94,34 @@ impl Unit for Create {
     type Output = ();
 
     async fn run(&self, connection: &mut PgConnection) -> Result<End<()>, Fault> {
-        let KnownKey { key, digest } = &self.known;
-        sqlx::query(CREATE)
-            .bind(key.id.0)
-            .bind(&key.name)
-            .bind(key.tenant.as_ref().map(|(id, _)| id.0))
-            .bind(i16::from(key.scopes.bits()))
-            .bind(digest.as_bytes().as_slice())
-            .bind(key.rate.map(|rate| int(rate.limit)))
-            .bind(key.rate.map(|rate| int(rate.period_ms)))
-            .bind(key.created_at.micros())
-            .bind(key.created_by.as_str())
-            .bind(key.expires_at.map(Timestamp::micros))
-            .execute(&mut *connection)
-            .await?;
-        if let Some((id, end)) = self.instead_of {
-            sqlx::query(EXPIRE).bind(id.0).bind(end.micros()).execute(&mut *connection).await?;
-        }
+        keep(connection, &self.known).await?;
         audit::append(connection, self.note.as_slice()).await?;
         Ok(End::Commit(()))
+    }
+}
+
+struct Rotate {
+    known: KnownKey,
+    rotation: Rotation,
+    note: Option<AuditNote>,
+}
+
+impl Unit for Rotate {
+    type Output = StoreResult<Rotated>;
+
+    async fn run(&self, connection: &mut PgConnection) -> Result<End<Self::Output>, Fault> {
+        let Rotation { of, old_ends, .. } = self.rotation;
+        sqlx::query(HOLD).bind(of.0).fetch_optional(&mut *connection).await?;
+        // Only now, so that what was rotated meanwhile is seen.
+        let family = sqlx::query(AssertSqlSafe(FAMILY.as_str())).bind(of.0).fetch_all(&mut *connection);
+        let rotated = family_of(&family.await?).map(|family| self.rotation.of_family(&family));
+        if !matches!(rotated, Ok(Rotated::Done)) {
+            return Ok(End::Undo(rotated));
+        }
+        keep(connection, &self.known).await?;
+        sqlx::query(EXPIRE).bind(of.0).bind(old_ends.micros()).execute(&mut *connection).await?;
+        audit::append(connection, self.note.as_slice()).await?;
+        Ok(End::Commit(rotated))
     }
 }
 
@@ -100,13 +143,22 @@ impl Unit for Revoke {
 
 #[async_trait]
 impl KeyStore for PgKeys {
-    async fn create(
+    async fn create(&self, key: &KnownKey, note: Option<AuditNote>) -> StoreResult<()> {
+        transact_detached(&self.0.warm, Create { known: key.clone(), note }).await
+    }
+
+    async fn rotate(
         &self,
         key: &KnownKey,
-        instead_of: Option<(KeyId, Timestamp)>,
+        rotation: Rotation,
         note: Option<AuditNote>,
-    ) -> StoreResult<()> {
-        transact_detached(&self.0.warm, Create { known: key.clone(), instead_of, note }).await
+    ) -> StoreResult<Rotated> {
+        transact_detached(&self.0.warm, Rotate { known: key.clone(), rotation, note }).await?
+    }
+
+    async fn family(&self, id: KeyId) -> StoreResult<Vec<ApiKey>> {
+        let read = || sqlx::query(AssertSqlSafe(FAMILY.as_str())).bind(id.0).fetch_all(&self.0.pool);
+        family_of(&repeat(read).await?)
     }
 
     async fn find(&self, ids: &[KeyId]) -> StoreResult<Vec<KnownKey>> {

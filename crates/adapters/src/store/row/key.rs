@@ -12,6 +12,7 @@ row! {
     /// A row of `api_key`.
     KeyRow {
         id: Uuid,
+        family: Option<Uuid>,
         name: String,
         tenant_id: Option<i32>,
         scopes: i16,
@@ -48,6 +49,7 @@ impl KeyRow {
         let time = |at: Option<i64>| at.map(Timestamp::from_micros);
         let key = ApiKey {
             id: KeyId(id),
+            family: KeyId(self.family.unwrap_or(id)),
             name: self.name,
             tenant,
             scopes: scopes.ok_or_else(|| fault("scopes", self.scopes.to_string()))?,

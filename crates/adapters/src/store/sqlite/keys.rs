@@ -4,8 +4,8 @@ use std::sync::LazyLock;
 
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, Row as _};
-use taskflow_application::ports::{AuditNote, KeyPage, KeyStore, KnownKey, StoreResult};
+use sqlx::{AssertSqlSafe, Row as _, SqliteConnection};
+use taskflow_application::ports::{AuditNote, KeyPage, KeyStore, KnownKey, Rotated, Rotation, StoreResult};
 use taskflow_domain::{ApiKey, KeyId, Timestamp};
 
 use super::super::error::Fault;
@@ -18,13 +18,22 @@ fn select(rest: &str) -> String {
 }
 
 static FIND: LazyLock<String> = LazyLock::new(|| select("where k.id = ?1"));
+static FAMILY: LazyLock<String> = LazyLock::new(|| {
+    select(
+        "where k.id in (
+            select coalesce(m.family, m.id) from api_key m where m.id = ?1
+            union
+            select s.id from api_key m join api_key s on s.family = coalesce(m.family, m.id) where m.id = ?1
+        ) order by k.id",
+    )
+});
 static LIST: LazyLock<String> = LazyLock::new(|| {
     select("where (?1 is null or k.id < ?1) and (?3 is null or k.tenant_id = ?3) order by k.id desc limit ?2")
 });
 
 const CREATE: &str = "insert into api_key \
-      (id, name, tenant_id, scopes, digest, rate_limit, rate_period_ms, created_at, created_by, expires_at) \
-    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+      (id, name, tenant_id, scopes, digest, rate_limit, rate_period_ms, created_at, created_by, expires_at, family) \
+    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
 
 const REVOKE: &str = "update api_key set revoked_at = ?2 where id = ?1 and revoked_at is null";
 
@@ -38,37 +47,68 @@ fn known(row: &SqliteRow) -> StoreResult<KnownKey> {
     key.known(slug.as_deref())
 }
 
+async fn keep(tx: &mut SqliteConnection, KnownKey { key, digest }: KnownKey) -> Result<(), Fault> {
+    sqlx::query(CREATE)
+        .bind(key.id.0)
+        .bind(key.name)
+        .bind(key.tenant.map(|(id, _)| id.0))
+        .bind(i16::from(key.scopes.bits()))
+        .bind(digest.as_bytes().to_vec())
+        .bind(key.rate.map(|rate| rate.limit))
+        .bind(key.rate.map(|rate| rate.period_ms))
+        .bind(key.created_at.micros())
+        .bind(key.created_by.as_str().to_owned())
+        .bind(key.expires_at.map(Timestamp::micros))
+        .bind(key.family.0)
+        .execute(&mut *tx)
+        .await?;
+    Ok(())
+}
+
+fn family_of(rows: &[SqliteRow]) -> StoreResult<Vec<ApiKey>> {
+    rows.iter().map(|row| known(row).map(|known| known.key)).collect()
+}
+
 #[async_trait]
 impl KeyStore for SqliteStore {
-    async fn create(
-        &self,
-        key: &KnownKey,
-        instead_of: Option<(KeyId, Timestamp)>,
-        note: Option<AuditNote>,
-    ) -> StoreResult<()> {
-        let KnownKey { key, digest } = key.clone();
+    async fn create(&self, key: &KnownKey, note: Option<AuditNote>) -> StoreResult<()> {
+        let key = key.clone();
         let work = self.shared.writer.run(move |tx| {
             Box::pin(async move {
-                sqlx::query(CREATE)
-                    .bind(key.id.0)
-                    .bind(key.name)
-                    .bind(key.tenant.map(|(id, _)| id.0))
-                    .bind(i16::from(key.scopes.bits()))
-                    .bind(digest.as_bytes().to_vec())
-                    .bind(key.rate.map(|rate| rate.limit))
-                    .bind(key.rate.map(|rate| rate.period_ms))
-                    .bind(key.created_at.micros())
-                    .bind(key.created_by.as_str().to_owned())
-                    .bind(key.expires_at.map(Timestamp::micros))
-                    .execute(&mut *tx)
-                    .await?;
-                if let Some((id, end)) = instead_of {
-                    sqlx::query(EXPIRE).bind(id.0).bind(end.micros()).execute(&mut *tx).await?;
-                }
+                keep(tx, key).await?;
                 audit::append(tx, note.as_slice()).await
             })
         });
         work.await
+    }
+
+    async fn rotate(
+        &self,
+        key: &KnownKey,
+        rotation: Rotation,
+        note: Option<AuditNote>,
+    ) -> StoreResult<Rotated> {
+        let key = key.clone();
+        let work = self.shared.writer.run(move |tx| {
+            Box::pin(async move {
+                let Rotation { of, old_ends, .. } = rotation;
+                let query = sqlx::query(AssertSqlSafe(FAMILY.as_str())).bind(of.0);
+                let family = family_of(&query.fetch_all(&mut *tx).await?);
+                let rotated = family.map(|family| rotation.of_family(&family));
+                if matches!(rotated, Ok(Rotated::Done)) {
+                    keep(tx, key).await?;
+                    sqlx::query(EXPIRE).bind(of.0).bind(old_ends.micros()).execute(&mut *tx).await?;
+                    audit::append(tx, note.as_slice()).await?;
+                }
+                Ok(rotated)
+            })
+        });
+        work.await?
+    }
+
+    async fn family(&self, id: KeyId) -> StoreResult<Vec<ApiKey>> {
+        let query = sqlx::query(AssertSqlSafe(FAMILY.as_str())).bind(id.0);
+        family_of(&query.fetch_all(&self.shared.readers).await.map_err(Fault::from)?)
     }
 
     async fn find(&self, ids: &[KeyId]) -> StoreResult<Vec<KnownKey>> {
