@@ -45,6 +45,8 @@ impl MigratorTrait for Migrator {
             script!("m20261121_000009_audit_once"),
             // Which keys came of one another by rotation.
             script!("m20261121_000010_key_family"),
+            // The rules of all tenants in one list.
+            script!("m20261121_000011_rule_lines"),
         ]
     }
 }

@@ -2,14 +2,14 @@
 
 use metrics::counter;
 use taskflow_domain::explain::{Explanation, QueueGate, explain, explain_queue};
-use taskflow_domain::{JobId, QueueName, Rule, TenantSlug, Timestamp};
+use taskflow_domain::{JobId, QueueName, TenantSlug, Timestamp};
 
 use crate::World;
 use crate::caller::{Caller, Directory};
 use crate::jobs::JobsError;
 use crate::maintain::Step;
 use crate::meter;
-use crate::ports::{Bucket, Recent, RulePage, RunnerStatus, SeriesWish, StoreError, StoreResult};
+use crate::ports::{Bucket, Recent, RuleLine, RulePage, RunnerStatus, SeriesWish, StoreError, StoreResult};
 use crate::tally::{MINUTE_US, minute_of};
 
 /// The latest figures of a queue cover the running minute and so many before it.
@@ -68,10 +68,16 @@ impl Insight {
         self.world.stores.stats.series(&wish).await
     }
 
-    /// A tenant's automation rules, by rising id.
-    pub async fn automations(&self, caller: &Caller, page: RulePage) -> StoreResult<Vec<Rule>> {
-        let Some(tenant) = self.directory.find(caller).await? else { return Ok(Vec::new()) };
-        self.world.stores.rules.list(tenant, page).await
+    /// The automation rules of all tenants, or of one, by rising id.
+    pub async fn automations(&self, of: Option<&TenantSlug>, page: RulePage) -> StoreResult<Vec<RuleLine>> {
+        let tenant = match of {
+            None => None,
+            Some(slug) => match self.world.stores.tenants.get(slug).await? {
+                None => return Ok(Vec::new()),
+                Some(tenant) => Some(tenant.id),
+            },
+        };
+        self.world.stores.rules.lines(tenant, page).await
     }
 
     /// The processes with loops, by name.

@@ -13,6 +13,7 @@ on_both_databases! {
     a_queue_is_drained_and_purged
     figures_follow_the_work
     jobs_of_rules_and_cancelled_jobs_are_counted
+    automations_of_all_tenants_are_listed
 }
 
 fn sleeps(ms: u64) -> Value {
@@ -157,5 +158,54 @@ async fn jobs_of_rules_and_cancelled_jobs_are_counted(store: Store) -> Result<()
     ] {
         ensure!(metrics.lines().any(|found| found == line), "{line} is not in:\n{metrics}");
     }
+    Ok(())
+}
+
+/// Who names no tenant sees all automations; who names one, by query or by header, sees its.
+async fn automations_of_all_tenants_are_listed(store: Store) -> Result<()> {
+    let (process, _api) = store.up().await?;
+    let http = client()?;
+    let url = |path: &str| format!("{}{path}", process.url);
+    let mut made = Vec::new();
+    for tenant in ["acme", "umbrella", "acme"] {
+        let rule = json!({"name": "r", "trigger": {"type": "manual"}, "actions": [{"kind": "k"}]});
+        let asked = http.post(url("/v1/automation-rules")).header("Taskflow-Tenant", tenant).json(&rule);
+        let rule: Value = asked.send().await?.error_for_status()?.json().await?;
+        made.push((tenant, rule["id"].clone()));
+    }
+    let list = async |query: &str, header: Option<&str>| -> Result<Value> {
+        let mut asked = http.get(url(&format!("/v1/admin/automations?{query}")));
+        if let Some(tenant) = header {
+            asked = asked.header("Taskflow-Tenant", tenant);
+        }
+        Ok(asked.send().await?.json().await?)
+    };
+    let shown = |list: &Value| -> Vec<(String, Value)> {
+        let items = list["items"].as_array().into_iter().flatten();
+        items
+            .map(|item| (item["tenant"].as_str().unwrap_or_default().to_owned(), item["id"].clone()))
+            .collect()
+    };
+    let of = |tenant: Option<&str>| -> Vec<(String, Value)> {
+        let meant = made.iter().filter(|(owner, _)| tenant.is_none_or(|tenant| *owner == tenant));
+        meant.map(|(owner, id)| ((*owner).to_owned(), id.clone())).collect()
+    };
+    let (mut all, mut query) = (Vec::new(), "limit=2".to_owned());
+    loop {
+        let page = list(&query, None).await?;
+        all.extend(shown(&page));
+        let Some(next) = page["next_cursor"].as_str() else { break };
+        query = format!("limit=2&cursor={next}");
+    }
+    assert_eq!(all, of(None));
+    assert_eq!(shown(&list("tenant=acme", None).await?), of(Some("acme")));
+    assert_eq!(shown(&list("", Some("umbrella")).await?), of(Some("umbrella")));
+    assert_eq!(shown(&list("tenant=acme", Some("acme")).await?), of(Some("acme")));
+    assert_eq!(shown(&list("tenant=nobody", None).await?), []);
+    let two = list("tenant=acme", Some("umbrella")).await?;
+    assert_eq!(two["errors"][0]["pointer"], "#/tenant", "{two}");
+    let page = list("tenant=acme&limit=1", None).await?;
+    let foreign = format!("cursor={}", page["next_cursor"].as_str().context("a cursor")?);
+    assert_eq!(list(&foreign, None).await?["code"], "invalid", "a cursor is of its list");
     Ok(())
 }

@@ -67,6 +67,8 @@ async fn looks(filled: &Filled, stores: &Stores, mode: &str) -> Result<()> {
     look!("tenants", stores.tenants.list(None, 50));
     look!("gates of a queue", stores.explain.line(&queue, NOW));
     look!("rules", stores.rules.list(own, RulePage { after: None, limit: 50 }));
+    look!("automations", stores.rules.lines(None, RulePage { after: None, limit: 50 }));
+    look!("automations of one", stores.rules.lines(Some(own), RulePage { after: None, limit: 50 }));
     look!("events", stores.events.recent(own, &EventFilter::default(), 50));
     look!("keys", stores.keys.list(keys));
     look!("audit", stores.audit.list(&AuditFilter::default(), None, 50));

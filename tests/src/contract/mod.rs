@@ -87,7 +87,7 @@ macro_rules! contract_suite {
                 a_leaving_worker_frees_what_it_holds a_worker_may_leave_and_come_back
                 silent_workers_are_forgotten busy_workers_are_counted names_are_each_tenants_own
                 who_only_waited_leaves_nothing_behind;
-            rules: a_rule_comes_back a_change_names_its_revision rules_are_listed_in_pages a_webhook_key_has_one_rule secrets_are_kept_apart rules_become_due only_watched_ends_are_told;
+            rules: a_rule_comes_back a_change_names_its_revision rules_are_listed_in_pages rules_of_all_tenants_are_listed a_webhook_key_has_one_rule secrets_are_kept_apart rules_become_due only_watched_ends_are_told;
             firing: an_occurrence_is_fired_once a_claim_that_does_not_hold_changes_nothing a_key_counts_once_for_each_tenant jobs_that_cannot_be_made_change_the_outcome a_delivery_counts_once a_fan_out_goes_on occurrences_come_one_after_the_other what_waits_is_released unfinished_jobs_are_those_of_the_last_firing;
             events: an_id_counts_once_for_its_source an_event_leaves_the_outbox_with_its_firings the_past_is_read
                 tenants_take_turns_at_the_outbox a_flood_delays_others_by_a_turn

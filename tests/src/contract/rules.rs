@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use taskflow_application::ports::{RulePage, RulePut, SealedSecret, Stores};
-use taskflow_domain::{Actor, JobState, TenantId};
+use taskflow_domain::{Actor, JobState, RuleId, TenantId};
 
 use crate::builders::{Scene, at, success};
 use crate::rules::{Draft, rule_id};
@@ -53,6 +53,33 @@ pub async fn rules_are_listed_in_pages(stores: &Stores) -> Result<()> {
     let ids = |rules: Vec<taskflow_domain::Rule>| rules.iter().map(|rule| rule.id).collect::<Vec<_>>();
     assert_eq!(ids(list(None, 2).await?), [rule_id(1), rule_id(2)]);
     assert_eq!(ids(list(Some(rule_id(2)), 2).await?), [rule_id(3)]);
+    Ok(())
+}
+
+/// The rules of all tenants are listed by their ids in pages, and those of one.
+pub async fn rules_of_all_tenants_are_listed(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    let other = scene.tenant("other").await?;
+    for (tenant, n) in [(other.id, 3), (scene.tenant.id, 1), (other.id, 2), (scene.tenant.id, 4)] {
+        let rule = Draft::cron(tenant, n, "0 7 * * *").next(at(5_000)).0;
+        stores.rules.put(&rule, None, &Actor::api(), None).await?;
+    }
+    stores.rules.delete(scene.tenant.id, rule_id(4), at(1), None).await?;
+    let lines = async |tenant, after, limit| -> Result<Vec<(String, RuleId)>> {
+        let lines = stores.rules.lines(tenant, RulePage { after, limit }).await?;
+        Ok(lines.into_iter().map(|line| (line.tenant.as_str().to_owned(), line.id)).collect())
+    };
+    let own = || (scene.tenant.slug.as_str().to_owned(), rule_id(1));
+    let others = |n| ("other".to_owned(), rule_id(n));
+    assert_eq!(lines(None, None, 2).await?, [own(), others(2)]);
+    assert_eq!(lines(None, Some(rule_id(2)), 2).await?, [others(3)]);
+    assert_eq!(lines(Some(other.id), None, 9).await?, [others(2), others(3)]);
+    assert_eq!(lines(Some(other.id), Some(rule_id(2)), 9).await?, [others(3)]);
+    let rule = stores.rules.get(other.id, rule_id(2)).await?.context("the rule")?;
+    let line = stores.rules.lines(Some(other.id), RulePage { after: None, limit: 1 }).await?.remove(0);
+    assert_eq!((line.name, line.trigger), (rule.document.name.clone(), rule.document.trigger.kind()));
+    assert_eq!((line.enabled, line.mode, line.revision), (rule.enabled, rule.mode, rule.revision));
+    assert_eq!((line.next_at, line.queued_at, line.health), (rule.next_at, rule.queued_at, rule.health));
     Ok(())
 }
 

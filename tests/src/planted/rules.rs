@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 use taskflow_application::ports::{
     Appended, AuditNote, DueRules, EventFilter, EventStore, FanOut, Fire, FireClaim, Fired, FiringCount,
-    FiringPage, Pending, RulePage, RulePut, RuleStore, SealedSecret, StoreError, StoreResult, Waiting,
+    FiringPage, Pending, RuleLine, RulePage, RulePut, RuleStore, SealedSecret, StoreError, StoreResult,
+    Waiting,
 };
 use taskflow_domain::rule::reason;
 use taskflow_domain::{
@@ -77,6 +78,10 @@ impl RuleStore for Planted {
 
     async fn list(&self, tenant: TenantId, page: RulePage) -> StoreResult<Vec<Rule>> {
         self.inner.rules.list(tenant, page).await
+    }
+
+    async fn lines(&self, tenant: Option<TenantId>, page: RulePage) -> StoreResult<Vec<RuleLine>> {
+        self.inner.rules.lines(tenant, page).await
     }
 
     async fn delete(

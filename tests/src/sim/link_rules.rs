@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use async_trait::async_trait;
 use taskflow_application::ports::{
     Appended, AuditNote, DueRules, EventFilter, EventStore, FanOut, Fire, Fired, FiringCount, FiringPage,
-    Pending, RulePage, RulePut, RuleStore, SealedSecret, StoreResult, Waiting,
+    Pending, RuleLine, RulePage, RulePut, RuleStore, SealedSecret, StoreResult, Waiting,
 };
 use taskflow_domain::{
     Actor, CorrelationId, EventId, Firing, FiringId, InboundEvent, JobId, Rule, RuleId, TenantId, Timestamp,
@@ -54,6 +54,10 @@ impl RuleStore for Link {
 
     async fn list(&self, tenant: TenantId, page: RulePage) -> StoreResult<Vec<Rule>> {
         self.pass("rules", self.sim.stores.rules.list(tenant, page), count).await
+    }
+
+    async fn lines(&self, tenant: Option<TenantId>, page: RulePage) -> StoreResult<Vec<RuleLine>> {
+        self.pass("rule_lines", self.sim.stores.rules.lines(tenant, page), count).await
     }
 
     async fn delete(

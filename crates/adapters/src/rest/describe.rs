@@ -180,6 +180,21 @@ parameters!(
 );
 
 parameters!(
+    /// Whose automations.
+    AutomationParams,
+    [
+        parameter(
+            ParameterIn::Header,
+            super::extract::TENANT,
+            "Only automations of this tenant.",
+            text(SLUG),
+        )
+        .example(Some("default".into())),
+        query("tenant", "The same.", text(SLUG)).example(Some("default".into())),
+    ]
+);
+
+parameters!(
     /// Which entries of the audit.
     AuditParams,
     [

@@ -97,6 +97,18 @@ impl<S: Needs> FromRequestParts<ApiState> for Asker<S> {
     }
 }
 
+/// The tenant that the header names, if it names one: for lists of all tenants that
+/// can be had of one.
+pub(crate) struct Named(pub(crate) Option<TenantSlug>);
+
+impl<S: Sync> FromRequestParts<S> for Named {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        tenant(&parts.headers).map(Self)
+    }
+}
+
 fn note(known: Option<&Quotas>, quotas: &[Quota]) {
     if let Some(known) = known {
         known.note(quotas);

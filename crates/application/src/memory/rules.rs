@@ -12,8 +12,8 @@ use taskflow_domain::{
 use super::MemoryStore;
 use super::state::{Place, State};
 use crate::ports::{
-    AuditNote, DueRules, FanOut, Fire, Fired, FiringCount, FiringPage, RulePage, RulePut, RuleStore,
-    SealedSecret, StoreResult, Waiting, Waits, due_offset,
+    AuditNote, DueRules, FanOut, Fire, Fired, FiringCount, FiringPage, RuleLine, RulePage, RulePut,
+    RuleStore, SealedSecret, StoreResult, Waiting, Waits, due_offset,
 };
 
 /// A rule with what belongs to it.
@@ -179,6 +179,30 @@ impl RuleStore for MemoryStore {
         let own = state.rules.values().map(|row| &row.rule).filter(|rule| rule.tenant == tenant);
         let later = own.filter(|rule| page.after.is_none_or(|after| rule.id > after));
         Ok(later.take(page.limit as usize).cloned().collect())
+    }
+
+    async fn lines(&self, tenant: Option<TenantId>, page: RulePage) -> StoreResult<Vec<RuleLine>> {
+        let state = self.state();
+        let meant = state.rules.values().map(|row| &row.rule).filter(|rule| {
+            tenant.is_none_or(|tenant| rule.tenant == tenant)
+                && page.after.is_none_or(|after| rule.id > after)
+        });
+        let line = |rule: &Rule| {
+            Some(RuleLine {
+                tenant: state.tenants.get(&rule.tenant)?.slug.clone(),
+                id: rule.id,
+                name: rule.document.name.clone(),
+                trigger: rule.document.trigger.kind(),
+                enabled: rule.enabled,
+                mode: rule.mode,
+                revision: rule.revision,
+                next_at: rule.next_at,
+                queued_at: rule.queued_at,
+                health: rule.health,
+                jobs_made: rule.jobs_made,
+            })
+        };
+        Ok(meant.filter_map(line).take(page.limit as usize).collect())
     }
 
     async fn delete(

@@ -39,7 +39,7 @@ pub use queues::{QueueDepth, QueuePut, QueueStore, QueueWas};
 pub use reader::{JobFilter, JobReader, Page};
 pub use rules::{
     Claim as FireClaim, DUE_SPREAD, DueRules, FanOut, Fire, Fired, FiringCount, FiringPage, NewFiring,
-    Queued, RulePage, RulePut, RuleStore, SealedSecret, Wait, Waiting, Waits, due_offset,
+    Queued, RuleLine, RulePage, RulePut, RuleStore, SealedSecret, Wait, Waiting, Waits, due_offset,
 };
 pub use stats::{Bucket, LoopStatus, Recent, RunnerStatus, SeriesWish, Span, StatStore};
 pub use system::{Clock, Ids, Jitter, Topic, Wakeups};

@@ -1,7 +1,7 @@
 //! Automation rules and what they fire.
 
 use async_trait::async_trait;
-use taskflow_domain::rule::{Cause, TriggerKind};
+use taskflow_domain::rule::{Cause, Health, Mode, TriggerKind};
 use taskflow_domain::{
     Actor, CorrelationId, FanOutId, Firing, FiringId, FiringOutcome, InboundEvent, JobId, Rule, RuleId,
     TenantId, TenantSlug, Timestamp,
@@ -54,6 +54,33 @@ pub struct RulePage {
     pub after: Option<RuleId>,
     /// How many at most.
     pub limit: u32,
+}
+
+/// A rule as it stands in a list of all rules: without its document.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RuleLine {
+    /// Its owner.
+    pub tenant: TenantSlug,
+    /// The rule.
+    pub id: RuleId,
+    /// What people call it.
+    pub name: String,
+    /// What kind of trigger.
+    pub trigger: TriggerKind,
+    /// Whether it is on.
+    pub enabled: bool,
+    /// Whether it acts.
+    pub mode: Mode,
+    /// How often it was saved.
+    pub revision: u32,
+    /// When it is due.
+    pub next_at: Option<Timestamp>,
+    /// The occurrence that waits for the end of the previous instance.
+    pub queued_at: Option<Timestamp>,
+    /// How it did lately.
+    pub health: Health,
+    /// How many jobs it has made.
+    pub jobs_made: u64,
 }
 
 /// Which part of a rule's firings, newest first.
@@ -272,6 +299,9 @@ pub trait RuleStore: Send + Sync {
 
     /// Rules in rising order of their ids.
     async fn list(&self, tenant: TenantId, page: RulePage) -> StoreResult<Vec<Rule>>;
+
+    /// The rules of all tenants, or of one, in rising order of their ids.
+    async fn lines(&self, tenant: Option<TenantId>, page: RulePage) -> StoreResult<Vec<RuleLine>>;
 
     /// Deletes a rule and its secrets. Its firings and jobs stay. Whether it was there.
     /// The note of it is kept if it was.

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{AssertSqlSafe, Postgres, Row as _};
 use taskflow_application::ports::{
-    AuditNote, DUE_SPREAD, DueRules, FanOut, Fire, Fired, FiringCount, FiringPage, RulePage, RulePut,
-    RuleStore, SealedSecret, StoreResult, Waiting, Waits, due_offset,
+    AuditNote, DUE_SPREAD, DueRules, FanOut, Fire, Fired, FiringCount, FiringPage, RuleLine, RulePage,
+    RulePut, RuleStore, SealedSecret, StoreResult, Waiting, Waits, due_offset,
 };
 use taskflow_domain::{
     Actor, CorrelationId, Firing, FiringId, FiringOutcome, JobId, Rule, RuleId, TenantId, Timestamp,
@@ -20,7 +20,7 @@ use super::reader::read;
 use super::unit::{repeat, transact_detached};
 use super::{Inner, count, fire, int, rejected};
 use crate::store::error::from_sqlx;
-use crate::store::row::{FiringRow, RuleRow, ids_from_text};
+use crate::store::row::{FiringRow, RuleLineRow, RuleRow, ids_from_text};
 use save::{Delete, Put};
 
 /// The port over PostgreSQL.
@@ -28,6 +28,13 @@ pub(super) struct PgRules(pub(super) Arc<Inner>);
 
 fn rules(rest: &str) -> String {
     format!("select {} {rest}", RuleRow::columns("r"))
+}
+
+fn lines(rest: &str) -> String {
+    format!(
+        "select {}, t.slug from rule r join tenant t on t.id = r.tenant_id where r.deleted_at is null {rest}",
+        RuleLineRow::columns("r")
+    )
 }
 
 fn firings(rest: &str) -> String {
@@ -44,6 +51,9 @@ sql! {
     GET = rules("from rule r where r.tenant_id = $1 and r.id = $2 and r.deleted_at is null");
     LIST = rules("from rule r where r.tenant_id = $1 and r.deleted_at is null
         and ($2::uuid is null or r.id > $2) order by r.id limit $3::int4");
+    LINES = lines("and r.id > coalesce($1::uuid, '00000000-0000-0000-0000-000000000000') order by r.id limit $2::int4");
+    LINES_OF = lines("and r.tenant_id = $3 and r.id > coalesce($1::uuid, '00000000-0000-0000-0000-000000000000')
+        order by r.id limit $2::int4");
     BY_KEY = rules("from rule r where r.webhook_key = $1 and r.deleted_at is null");
     DUE = rules("from rule r where r.next_at is not null and r.enabled and r.deleted_at is null
         and r.next_at <= $1 order by r.next_at, r.id limit $2::int4 offset $3::int4");
@@ -145,6 +155,15 @@ fn read_rules(rows: &[PgRow]) -> StoreResult<Vec<Rule>> {
     rows.iter().map(|row| RuleRow::read(row, 0).map_err(|fault| from_sqlx(&fault))?.rule()).collect()
 }
 
+fn read_lines(rows: &[PgRow]) -> StoreResult<Vec<RuleLine>> {
+    let line = |row: &PgRow| {
+        let read = || Ok((RuleLineRow::read(row, 0)?, row.try_get::<String, _>(RuleLineRow::COLUMNS.len())?));
+        let (line, slug): (RuleLineRow, _) = read().map_err(|fault: sqlx::Error| from_sqlx(&fault))?;
+        line.line(&slug)
+    };
+    rows.iter().map(line).collect()
+}
+
 fn read_firings(rows: &[PgRow]) -> StoreResult<Vec<Firing>> {
     rows.iter().map(|row| FiringRow::read(row, 0).map_err(|fault| from_sqlx(&fault))?.firing()).collect()
 }
@@ -199,6 +218,15 @@ impl RuleStore for PgRules {
                 .look_of(tenant, move || query(&LIST).bind(tenant.0).bind(after).bind(int(page.limit)))
                 .await?,
         )
+    }
+
+    async fn lines(&self, tenant: Option<TenantId>, page: RulePage) -> StoreResult<Vec<RuleLine>> {
+        let bound = |sql| query(sql).bind(page.after.map(|after| after.0)).bind(int(page.limit));
+        let rows = self.look(|| match tenant {
+            None => bound(&LINES),
+            Some(tenant) => bound(&LINES_OF).bind(tenant.0),
+        });
+        read_lines(&rows.await?)
     }
 
     async fn delete(

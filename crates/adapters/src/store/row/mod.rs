@@ -20,7 +20,8 @@ pub(crate) use job::{JobRow, labels_to_text};
 pub(crate) use key::KeyRow;
 pub(crate) use place::{CountersRow, LeaseRow, PlaceRow, ProgressRow};
 pub(crate) use rule::{
-    FanOutRow, FiringRow, InboundRow, PendingRow, RuleRow, document_text, ids_from_text, watched, webhook_key,
+    FanOutRow, FiringRow, InboundRow, PendingRow, RuleLineRow, RuleRow, document_text, ids_from_text,
+    watched, webhook_key,
 };
 pub(crate) use stats::{
     COUNTS, RunnerRow, loops_to_text, read_counts, runner, spread_documents, stat_documents,

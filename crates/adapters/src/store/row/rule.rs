@@ -1,6 +1,6 @@
 //! `rule`, `firing`, `fan_out`, `event`: automation.
 
-use taskflow_application::ports::{FanOut, Happened, Pending, StoreError, StoreResult};
+use taskflow_application::ports::{FanOut, Happened, Pending, RuleLine, StoreError, StoreResult};
 use taskflow_domain::rule::{Cause, Health, Mode, TriggerKind};
 use taskflow_domain::{
     CorrelationId, EventId, FanOutId, Firing, FiringId, FiringOutcome, InboundEvent, JobId, JobState, Json,
@@ -32,6 +32,65 @@ row! {
     }
 }
 
+row! {
+    /// What a list of all rules shows of a row of `rule`.
+    RuleLineRow {
+        id: Uuid,
+        name: String,
+        trigger_kind: i16,
+        enabled: bool,
+        mode: i16,
+        revision: i32,
+        next_at: Option<i64>,
+        queued_at: Option<i64>,
+        streak: i32,
+        failing_since: Option<i64>,
+        recovered_at: Option<i64>,
+        last_at: Option<i64>,
+        last_outcome: Option<i16>,
+        jobs_made: i64,
+    }
+}
+
+impl RuleLineRow {
+    /// The rule, of the tenant with that slug.
+    pub(crate) fn line(self, slug: &str) -> StoreResult<RuleLine> {
+        let id = self.id;
+        Ok(RuleLine {
+            tenant: TenantSlug::new(slug)
+                .map_err(|detail| corrupt("rule", "tenant_id", id, detail.to_string()))?,
+            id: RuleId(id),
+            name: self.name,
+            trigger: trigger("rule", id, self.trigger_kind)?,
+            enabled: self.enabled,
+            mode: Mode::from_code(self.mode)
+                .ok_or_else(|| corrupt("rule", "mode", id, self.mode.to_string()))?,
+            revision: count(id, "revision", self.revision)?,
+            next_at: time(self.next_at),
+            queued_at: time(self.queued_at),
+            health: Health {
+                streak: count(id, "streak", self.streak)?,
+                failing_since: time(self.failing_since),
+                recovered_at: time(self.recovered_at),
+                last_at: time(self.last_at),
+                last_outcome: last_outcome(id, self.last_outcome)?,
+            },
+            jobs_made: u64::try_from(self.jobs_made).unwrap_or_default(),
+        })
+    }
+}
+
+fn count(rule: Uuid, column: &'static str, n: i32) -> StoreResult<u32> {
+    u32::try_from(n).map_err(|detail| corrupt("rule", column, rule, detail.to_string()))
+}
+
+fn last_outcome(rule: Uuid, code: Option<i16>) -> StoreResult<Option<FiringOutcome>> {
+    let outcome = |code: i16| {
+        FiringOutcome::from_code(code).ok_or_else(|| corrupt("rule", "last_outcome", rule, code.to_string()))
+    };
+    code.map(outcome).transpose()
+}
+
 fn time(at: Option<i64>) -> Option<Timestamp> {
     at.map(Timestamp::from_micros)
 }
@@ -41,27 +100,21 @@ impl RuleRow {
     pub(crate) fn rule(self) -> StoreResult<Rule> {
         let id = self.id;
         let fault = |column, detail: String| corrupt("rule", column, id, detail);
-        let count = |column, n: i32| u32::try_from(n).map_err(|detail| fault(column, detail.to_string()));
         Ok(Rule {
             tenant: TenantId(self.tenant_id),
             id: RuleId(id),
             enabled: self.enabled,
             mode: Mode::from_code(self.mode).ok_or_else(|| fault("mode", self.mode.to_string()))?,
-            revision: count("revision", self.revision)?,
+            revision: count(id, "revision", self.revision)?,
             document: serde_json::from_str(&self.body).map_err(|detail| fault("body", detail.to_string()))?,
             next_at: time(self.next_at),
             queued_at: time(self.queued_at),
             health: Health {
-                streak: count("streak", self.streak)?,
+                streak: count(id, "streak", self.streak)?,
                 failing_since: time(self.failing_since),
                 recovered_at: time(self.recovered_at),
                 last_at: time(self.last_at),
-                last_outcome: self
-                    .last_outcome
-                    .map(|code| {
-                        FiringOutcome::from_code(code).ok_or_else(|| fault("last_outcome", code.to_string()))
-                    })
-                    .transpose()?,
+                last_outcome: last_outcome(id, self.last_outcome)?,
             },
             jobs_made: u64::try_from(self.jobs_made).unwrap_or_default(),
             created_at: Timestamp::from_micros(self.created_at),

@@ -7,8 +7,8 @@ use std::sync::LazyLock;
 use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, Row as _, sqlite::SqliteRow};
 use taskflow_application::ports::{
-    AuditNote, DUE_SPREAD, DueRules, FanOut, Fire, Fired, FiringCount, FiringPage, RulePage, RulePut,
-    RuleStore, SealedSecret, StoreError, StoreResult, Waiting, Waits, due_offset,
+    AuditNote, DUE_SPREAD, DueRules, FanOut, Fire, Fired, FiringCount, FiringPage, RuleLine, RulePage,
+    RulePut, RuleStore, SealedSecret, StoreError, StoreResult, Waiting, Waits, due_offset,
 };
 use taskflow_domain::{
     Actor, CorrelationId, Firing, FiringId, FiringOutcome, JobId, Rule, RuleId, TenantId, Timestamp,
@@ -16,7 +16,7 @@ use taskflow_domain::{
 use uuid::Uuid;
 
 use super::super::error::Fault;
-use super::super::row::{FanOutRow, FiringRow, RuleRow, ids_from_text};
+use super::super::row::{FanOutRow, FiringRow, RuleLineRow, RuleRow, ids_from_text};
 use super::record::batch;
 use super::{SqliteStore, audit, fire};
 
@@ -27,6 +27,13 @@ fn select(columns: &str, rest: &str) -> String {
 
 fn rules(rest: &str) -> String {
     select(&RuleRow::columns("r"), rest)
+}
+
+fn lines(rest: &str) -> String {
+    format!(
+        "select {}, t.slug from rule r join tenant t on t.id = r.tenant_id where r.deleted_at is null {rest}",
+        RuleLineRow::columns("r")
+    )
 }
 
 fn firings(rest: &str) -> String {
@@ -43,6 +50,9 @@ sql! {
     GET = rules("from rule r where r.tenant_id = ?1 and r.id = ?2 and r.deleted_at is null");
     LIST = rules("from rule r where r.tenant_id = ?1 and r.deleted_at is null and (?2 is null or r.id > ?2) \
         order by r.id limit ?3");
+    LINES = lines("and r.id > coalesce(?1, x'00') order by r.id limit ?2");
+    LINES_OF = lines("and r.tenant_id = ?3 and r.id > coalesce(?1, x'00') \
+        order by r.id limit ?2");
     BY_KEY = rules("from rule r where r.webhook_key = ?1 and r.deleted_at is null");
     DUE = rules("from rule r indexed by rule_due where r.next_at is not null and r.enabled \
         and r.deleted_at is null and r.next_at <= ?1 order by r.next_at, r.id limit ?2 offset ?3");
@@ -57,6 +67,15 @@ sql! {
 
 fn read_rules(rows: &[SqliteRow]) -> StoreResult<Vec<Rule>> {
     rows.iter().map(|row| RuleRow::read(row, 0).map_err(Fault::from)?.rule()).collect()
+}
+
+fn read_lines(rows: &[SqliteRow]) -> StoreResult<Vec<RuleLine>> {
+    let line = |row: &SqliteRow| {
+        let read = || Ok((RuleLineRow::read(row, 0)?, row.try_get::<String, _>(RuleLineRow::COLUMNS.len())?));
+        let (line, slug): (RuleLineRow, _) = read().map_err(|fault: sqlx::Error| Fault::from(fault))?;
+        line.line(&slug)
+    };
+    rows.iter().map(line).collect()
 }
 
 fn read_firings(rows: &[SqliteRow]) -> StoreResult<Vec<Firing>> {
@@ -117,6 +136,15 @@ impl RuleStore for SqliteStore {
     async fn list(&self, tenant: TenantId, page: RulePage) -> StoreResult<Vec<Rule>> {
         let after = page.after.map(|after| after.0);
         read_rules(&self.look(query(&LIST).bind(tenant.0).bind(after).bind(page.limit)).await?)
+    }
+
+    async fn lines(&self, tenant: Option<TenantId>, page: RulePage) -> StoreResult<Vec<RuleLine>> {
+        let bound = |sql| query(sql).bind(page.after.map(|after| after.0)).bind(page.limit);
+        let rows = self.look(match tenant {
+            None => bound(&LINES),
+            Some(tenant) => bound(&LINES_OF).bind(tenant.0),
+        });
+        read_lines(&rows.await?)
     }
 
     async fn delete(
