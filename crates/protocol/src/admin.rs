@@ -204,6 +204,18 @@ pub struct TenantRequest {
     pub suspended: Option<bool>,
 }
 
+/// Whether a worker is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum WorkerState {
+    /// It was heard of in time.
+    Alive,
+    /// The same, and it takes no more jobs: it finishes what it runs.
+    Leaving,
+    /// Its lease has ended and it was not heard of: it is forgotten later, or comes back.
+    Lost,
+}
+
 /// A worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Worker {
@@ -213,6 +225,8 @@ pub struct Worker {
     /// The tenant that it serves; null for all.
     #[schema(example = "default")]
     pub tenant: Option<String>,
+    /// Whether it is there.
+    pub state: WorkerState,
     /// The queues that it serves; empty for all.
     #[schema(example = json!(["mail"]))]
     pub queues: Vec<String>,

@@ -21,7 +21,9 @@ mod time;
 mod work;
 
 pub use access::{ApiKey, ApiKeyRequest, AuditEntry, MadeApiKey, RotateRequest};
-pub use admin::{Pause, PauseRequest, Queue, QueueCounts, QueueRequest, Rate, Tenant, TenantRequest, Worker};
+pub use admin::{
+    Pause, PauseRequest, Queue, QueueCounts, QueueRequest, Rate, Tenant, TenantRequest, Worker, WorkerState,
+};
 pub use attempt::{Attempt, AttemptError, AttemptOutcome, JobEvent};
 pub use firing::{
     Firing, FiringCount, FiringItems, Rule, RuleStats, ScheduleEntry, ScheduleList, SimulateAnswer,

@@ -5,7 +5,8 @@ use axum::http::Request;
 use serde_json::json;
 
 use taskflow_application::insight::Insight;
-use taskflow_application::ports::RunnerStatus;
+use taskflow_application::ports::{RunnerStatus, Worker};
+use taskflow_domain::{TenantId, TenantSlug, WorkerName};
 
 use super::Api;
 
@@ -112,6 +113,65 @@ async fn workers_are_listed() {
     api.post("/v1/worker/claim", json!({ "worker_id": "w1", "kinds": ["k"], "max": 3 })).await.expect(200);
     let list = api.get("/v1/admin/workers").await.expect(200);
     insta::assert_snapshot!("workers", serde_json::to_string_pretty(&list).unwrap());
+}
+
+/// Each worker says whether it is there: those of TaskFlow itself, and those that pull.
+#[tokio::test]
+async fn a_worker_says_whether_it_is_there() {
+    let api = Api::new();
+    for (name, slots) in [("engine-1", 9), ("engine-2", 0)] {
+        let row = Worker { slots, ..known(&api, name, None) };
+        api.world.stores.workers.beat(&row).await.unwrap();
+    }
+    let claim = json!({ "worker_id": "puller", "kinds": ["k"], "lease_ms": 20_000 });
+    api.post("/v1/worker/claim", claim).await.expect(200);
+    let shown = async || {
+        let list = api.get("/v1/admin/workers").await.expect(200);
+        let items = list["items"].as_array().unwrap().iter();
+        items.map(|one| format!("{} {}", one["id"], one["state"]).replace('"', "")).collect::<Vec<_>>()
+    };
+    assert_eq!(shown().await, ["engine-1 ALIVE", "engine-2 LEAVING", "puller ALIVE"]);
+    api.clock.advance(20_000);
+    assert_eq!(shown().await, ["engine-1 ALIVE", "engine-2 LEAVING", "puller LOST"]);
+    api.clock.advance(10_000);
+    assert_eq!(shown().await, ["engine-1 LOST", "engine-2 LOST", "puller LOST"]);
+}
+
+/// A worker that was just heard of.
+fn known(api: &Api, name: &str, tenant: Option<TenantId>) -> Worker {
+    let now = api.world.clock.now();
+    Worker {
+        name: WorkerName::new(name).unwrap(),
+        tenant,
+        queues: Vec::new(),
+        kinds: Vec::new(),
+        slots: 1,
+        started_at: now,
+        beat_at: now,
+        lease_until: now.plus_millis(30_000),
+    }
+}
+
+/// Workers of several tenants that have one name all stand in the pages.
+#[tokio::test]
+async fn namesakes_are_listed_each() {
+    let api = Api::new();
+    let mut tenants = vec![None];
+    for slug in ["one", "two"] {
+        let slug = TenantSlug::new(slug).unwrap();
+        tenants.push(Some(api.world.stores.tenants.ensure(&slug, api.world.clock.now()).await.unwrap().id));
+    }
+    for tenant in tenants {
+        api.world.stores.workers.beat(&known(&api, "mailer-1", tenant)).await.unwrap();
+    }
+    let (mut seen, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = api.get(&format!("/v1/admin/workers?limit=1{cursor}")).await.expect(200);
+        seen.push(page["items"][0]["tenant"].clone());
+        let Some(next) = page["next_cursor"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    assert_eq!(seen, [json!(null), json!("one"), json!("two")]);
 }
 
 #[tokio::test]

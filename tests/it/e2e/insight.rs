@@ -14,6 +14,7 @@ on_both_databases! {
     figures_follow_the_work
     jobs_of_rules_and_cancelled_jobs_are_counted
     automations_of_all_tenants_are_listed
+    a_worker_that_is_silent_is_lost
 }
 
 fn sleeps(ms: u64) -> Value {
@@ -207,5 +208,31 @@ async fn automations_of_all_tenants_are_listed(store: Store) -> Result<()> {
     let page = list("tenant=acme&limit=1", None).await?;
     let foreign = format!("cursor={}", page["next_cursor"].as_str().context("a cursor")?);
     assert_eq!(list(&foreign, None).await?["code"], "invalid", "a cursor is of its list");
+    Ok(())
+}
+
+/// A worker that pulls and falls silent is told apart from those that are there.
+async fn a_worker_that_is_silent_is_lost(store: Store) -> Result<()> {
+    let (_process, api) = store.up().await?;
+    let claim = json!({"worker_id": "puller", "kinds": ["k"], "lease_ms": 1_000});
+    let (status, _) = api.post("/v1/worker/claim", &claim).await?;
+    ensure!(status == StatusCode::OK);
+    let states = async || -> Result<Value> {
+        let workers = api.get("/v1/admin/workers").await?;
+        let items = workers["items"].as_array().context("workers")?;
+        let of = |pulls: bool| {
+            let one = items.iter().find(|item| (item["id"] == "puller") == pulls);
+            one.map(|item| item["state"].clone())
+        };
+        Ok(json!([of(true), of(false)]))
+    };
+    eventually("the silent one is lost", async || {
+        Ok((states().await? == json!(["LOST", "ALIVE"])).then_some(()))
+    })
+    .await?;
+    let (status, _) = api
+        .post("/v1/worker/claim", &json!({"worker_id": "puller", "kinds": ["k"], "lease_ms": 600_000}))
+        .await?;
+    ensure!(status == StatusCode::OK && states().await? == json!(["ALIVE", "ALIVE"]));
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Pages of lists. A cursor is opaque, and belongs to the list and the filter
 //! for which it was given: elsewhere it is refused instead of misread.
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 
 use base64::Engine;
@@ -129,13 +130,13 @@ impl Wanted<String> {
         self,
         list: &List,
         all: Vec<T>,
-        name: impl Fn(&T) -> &str,
+        name: impl Fn(&T) -> Cow<'_, str>,
     ) -> (Vec<T>, Option<String>) {
         let after = self.after.unwrap_or_default();
-        let mut rest = all.into_iter().filter(|item| name(item) > after.as_str());
+        let mut rest = all.into_iter().filter(|item| *name(item) > *after);
         let page: Vec<T> = rest.by_ref().take(self.limit as usize).collect();
         let more = rest.next().is_some();
-        let next = page.last().filter(|_| more).map(|last| list.cursor(&name(last).to_owned()));
+        let next = page.last().filter(|_| more).map(|last| list.cursor(&name(last).into_owned()));
         (page, next)
     }
 }
@@ -149,7 +150,7 @@ mod tests {
         let list = List::new("names", &());
         let page = |after: Option<&str>, limit| {
             let wanted = Wanted { after: after.map(str::to_owned), limit };
-            let (page, next) = wanted.cut(&list, vec!["a", "b", "c"], |name| name);
+            let (page, next) = wanted.cut(&list, vec!["a", "b", "c"], |name| (*name).into());
             (page, next.and_then(|next| list.place::<String>(&next)))
         };
         assert_eq!(page(None, 2), (vec!["a", "b"], Some("b".to_owned())));

@@ -116,7 +116,7 @@ async fn list_queues(
     let (queues, depths, recent, now) = detached(work).await??;
     let depths: BTreeMap<&QueueName, &QueueDepth> = depths.iter().map(|depth| (&depth.name, depth)).collect();
     let show = |found: &Queue| queue(found, depths.get(&found.name).copied(), recent.of(&found.name), now);
-    let (page, next_cursor) = wanted.cut(&list, queues, |queue| queue.name.as_str());
+    let (page, next_cursor) = wanted.cut(&list, queues, |queue| queue.name.as_str().into());
     Ok(Answer(wire::QueueList { items: page.iter().map(show).collect(), next_cursor }))
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use axum::extract::State;
-use taskflow_application::ports::{StoreResult, Worker};
-use taskflow_domain::{TenantId, TenantSlug};
+use taskflow_application::ports::{StoreResult, Worker, WorkerState};
+use taskflow_domain::{TenantId, TenantSlug, Timestamp};
 use taskflow_protocol::{self as wire, Time};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -24,11 +24,21 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new().routes(routes!(list_workers))
 }
 
-fn worker(worker: &Worker, running: u32, names: &BTreeMap<TenantId, TenantSlug>) -> wire::Worker {
+fn worker(
+    worker: &Worker,
+    running: u32,
+    names: &BTreeMap<TenantId, TenantSlug>,
+    now: Timestamp,
+) -> wire::Worker {
     let tenant = worker.tenant.and_then(|id| names.get(&id));
     wire::Worker {
         id: worker.name.as_str().to_owned(),
         tenant: tenant.map(|slug| slug.as_str().to_owned()),
+        state: match worker.state(now) {
+            WorkerState::Alive => wire::WorkerState::Alive,
+            WorkerState::Leaving => wire::WorkerState::Leaving,
+            WorkerState::Lost => wire::WorkerState::Lost,
+        },
         queues: worker.queues.iter().map(|queue| queue.as_str().to_owned()).collect(),
         kinds: worker.kinds.iter().map(|kind| kind.as_str().to_owned()).collect(),
         slots: worker.slots,
@@ -37,6 +47,11 @@ fn worker(worker: &Worker, running: u32, names: &BTreeMap<TenantId, TenantSlug>)
         seen_at: Time(worker.beat_at),
         lease_expires_at: Time(worker.lease_until),
     }
+}
+
+/// Where a worker stands in the list. Workers of several tenants may have one name.
+fn place(worker: &Worker) -> String {
+    format!("{}\n{:010}", worker.name, worker.tenant.map_or(0, |tenant| tenant.0))
 }
 
 /// The names of the tenants that these workers serve.
@@ -58,7 +73,9 @@ async fn names_of(state: &ApiState, workers: &[Worker]) -> StoreResult<BTreeMap<
 
 /// List workers
 ///
-/// Those that are known, by name: those of TaskFlow itself and those on the network.
+/// Those that are known, by name: those of TaskFlow itself and those on the network,
+/// each with whether it is there. One that is LOST is forgotten when it runs no job and
+/// was not heard of for ten minutes, or ten leases.
 #[utoipa::path(
     get,
     path = "/v1/admin/workers",
@@ -77,12 +94,13 @@ async fn list_workers(
     let wanted = Wanted::read(&mut query, &list);
     query.close()?;
     let work = async move {
-        let (workers, next) = wanted.cut(&list, state.work.workers().await?, |one| one.name.as_str());
+        let (workers, next) = wanted.cut(&list, state.work.workers().await?, |one| place(one).into());
+        let now = state.insight.now();
         let names = names_of(&state, &workers).await?;
         let busy = state.work.busy().await?.into_iter();
         let busy: BTreeMap<_, _> = busy.map(|(name, tenant, n)| ((name, tenant), n)).collect();
         let running = |one: &Worker| busy.get(&(one.name.clone(), one.tenant)).copied().unwrap_or_default();
-        let items = workers.iter().map(|one| worker(one, running(one), &names)).collect();
+        let items = workers.iter().map(|one| worker(one, running(one), &names, now)).collect();
         Ok::<_, Problem>(wire::WorkerList { items, next_cursor: next })
     };
     Ok(Answer(detached(work).await??))

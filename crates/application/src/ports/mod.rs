@@ -45,7 +45,7 @@ pub use stats::{Bucket, LoopStatus, Recent, RunnerStatus, SeriesWish, Span, Stat
 pub use system::{Clock, Ids, Jitter, Topic, Wakeups};
 pub use tenants::TenantStore;
 pub use webhook::{DeliveryRefused, NamedIn, SecretOf, Signatures, Vault, Verified};
-pub use workers::{HeldLease, LeaseKey, Worker, WorkerStore};
+pub use workers::{HeldLease, LeaseKey, Worker, WorkerState, WorkerStore};
 
 /// Why a store could not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

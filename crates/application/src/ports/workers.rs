@@ -27,6 +27,28 @@ pub struct Worker {
     pub lease_until: Timestamp,
 }
 
+/// Whether a worker is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkerState {
+    /// It was heard of in time.
+    Alive,
+    /// The same, and it takes no more jobs.
+    Leaving,
+    /// It should have been heard of, and was not.
+    Lost,
+}
+
+impl Worker {
+    /// Whether it is there at `now`: what is alive is what `explain` counts as such.
+    pub fn state(&self, now: Timestamp) -> WorkerState {
+        match self.slots {
+            _ if self.lease_until <= now => WorkerState::Lost,
+            0 => WorkerState::Leaving,
+            _ => WorkerState::Alive,
+        }
+    }
+}
+
 /// A lease that a worker holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeldLease {

@@ -51,6 +51,6 @@ pub(super) async fn list_runners(
     let wanted = Wanted::read(&mut query, &list);
     query.close()?;
     let found = detached(async move { state.insight.runners().await }).await??;
-    let (page, next_cursor) = wanted.cut(&list, found, |one| one.name.as_str());
+    let (page, next_cursor) = wanted.cut(&list, found, |one| one.name.as_str().into());
     Ok(Answer(wire::RunnerList { items: page.iter().map(runner).collect(), next_cursor }))
 }
