@@ -115,6 +115,29 @@ async fn workers_are_listed() {
     insta::assert_snapshot!("workers", serde_json::to_string_pretty(&list).unwrap());
 }
 
+/// Who names only the end of a stretch of time is told what was before it, however
+/// long ago that is.
+#[tokio::test]
+async fn figures_before_a_time_are_told() {
+    let api = Api::new();
+    api.job(json!({ "kind": "k" })).await;
+    Insight::new(api.world.clone()).flush().await.unwrap();
+    let created = async |query: &str| {
+        let stats = api.get(&format!("/v1/admin/stats?{query}")).await.expect(200);
+        let items = stats["items"].as_array().unwrap().iter();
+        items.filter_map(|bucket| bucket["created"].as_u64()).sum::<u64>()
+    };
+    assert_eq!(created("").await, 1);
+    api.clock.advance(30 * 3_600_000);
+    assert_eq!(created("").await, 0);
+    assert_eq!(created("until=2026-01-31T10:15:00Z").await, 1, "the hour before it");
+    assert_eq!(created("until=2026-01-31T09:30:00Z").await, 0, "it begins no earlier");
+    assert_eq!(created("until=2026-01-31T10:31:00Z").await, 0, "an hour and no more");
+    assert_eq!(created("span=hour&until=2026-02-01T08:00:00Z").await, 1, "the day before it");
+    assert_eq!(created("span=hour&until=2026-02-01T11:00:00Z").await, 0, "a day and no more");
+    assert_eq!(created("since=2026-01-31T09:00:00Z").await, 1);
+}
+
 /// Each worker says whether it is there: those of TaskFlow itself, and those that pull.
 #[tokio::test]
 async fn a_worker_says_whether_it_is_there() {

@@ -23,7 +23,7 @@ impl IntoParams for StatParams {
             ),
             query(
                 "since",
-                "Buckets that begin then or later; the last hour, or the last day.",
+                "Buckets that begin then or later; if not said, an hour of minutes, or a day of hours, before `until`.",
                 formatted("date-time"),
             )
             .example(Some("2026-01-01T00:00:00Z".into())),

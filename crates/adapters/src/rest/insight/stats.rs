@@ -75,7 +75,8 @@ fn read(query: &mut Query, now: Timestamp) -> Wish {
     let list = List::new("stats", &filter);
     let Wanted { after, limit } = Wanted::read(query, &list);
     let behind = after.unwrap_or_else(|| Behind {
-        since: span.floor(since.unwrap_or_else(|| now.plus_millis(usual_ms))),
+        // The usual stretch ends where the wish does, and now at the latest.
+        since: span.floor(since.unwrap_or_else(|| until.unwrap_or(now).min(now).plus_millis(usual_ms))),
         // What begins while pages are read would move the others.
         until: until.unwrap_or(Timestamp::MAX).min(now.plus_micros(1)),
         buckets: 0,
