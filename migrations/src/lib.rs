@@ -47,6 +47,8 @@ impl MigratorTrait for Migrator {
             script!("m20261121_000010_key_family"),
             // The rules of all tenants in one list.
             script!("m20261121_000011_rule_lines"),
+            // When limits changed, and since when tenants are held.
+            script!("m20261121_000012_limits_since"),
         ]
     }
 }

@@ -78,6 +78,7 @@ macro_rules! contract_suite {
                 a_tenant_may_hold_its_jobs_back somebody_must_be_there a_worker_without_room_starts_nothing the_fair_order_is_told
                 what_has_ended_is_past_all_gates a_queue_counts_its_gates
                 explain_and_claim_agree_whatever_is_set;
+            explain_since: a_lowered_limit_closed_the_gate a_tenant_is_held_since_it_was;
             stats: figures_add_up a_batch_may_hold_several_minutes
                 figures_are_told_apart the_latest_minutes_are_told old_figures_go
                 runners_tell_of_their_loops;
@@ -139,6 +140,7 @@ pub mod control;
 pub mod edit;
 pub mod events;
 pub mod explain;
+pub mod explain_since;
 pub mod fairness;
 pub mod firing;
 pub mod insert;

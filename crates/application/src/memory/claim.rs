@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use taskflow_domain::fair::{self, Lane};
 use taskflow_domain::{ClaimedJob, JobId, LeaseToken, QueueName, TenantId, Timestamp};
 
-use super::state::{LaneKey, Place, QueueRow, Running, State};
+use super::queues::QueueRow;
+use super::state::{LaneKey, Place, Running, State};
 use crate::ports::{Claim, ClaimRequest, Route, Worker};
 
 impl State {
@@ -61,7 +62,7 @@ impl State {
 
     /// How many more jobs the queue's own pause, limit and rate allow to start.
     fn queue_room(&self, name: &QueueName, now: Timestamp) -> u32 {
-        let Some(QueueRow { settings, bucket }) = self.queues.get(name) else { return 0 };
+        let Some(QueueRow { settings, bucket, .. }) = self.queues.get(name) else { return 0 };
         if settings.pause.as_ref().is_some_and(|pause| pause.holds(now)) {
             return 0;
         }

@@ -20,20 +20,25 @@ impl State {
         let queue = self.queue_facts(&spec.queue)?;
         let of_tenant = |other: &JobSpec| other.tenant == spec.tenant;
         let in_queue = |other: &JobSpec| of_tenant(other) && other.queue == spec.queue;
-        let limit = |max: u32, counts: &dyn Fn(&JobSpec) -> bool| {
+        let limit = |max: u32, set_at, counts: &dyn Fn(&JobSpec) -> bool| {
             let (holders, last_start) = self.holders(counts);
-            LimitFacts { max, running: self.count_running(counts), holders, last_start }
+            LimitFacts { max, running: self.count_running(counts), holders, last_start, set_at }
         };
+        let closed = self.closed.get(&key.0).copied().unwrap_or_default();
+        let per_tenant_at = self.queues.get(&spec.queue)?.per_tenant_at;
         Some(Facts {
             job: job.show(&tenant.slug, now),
             line: self.line_of(job),
             tenant: TenantFacts {
                 paused: settings.paused,
                 suspended: settings.suspended,
-                updated_at: tenant.updated_at,
+                paused_at: closed.paused_at.unwrap_or(tenant.updated_at),
             },
-            tenant_limit: settings.max_running.map(|max| limit(max, &of_tenant)),
-            tenant_in_queue: queue.settings.max_running_per_tenant.map(|max| limit(max, &in_queue)),
+            tenant_limit: settings.max_running.map(|max| limit(max, closed.max_running_at, &of_tenant)),
+            tenant_in_queue: queue
+                .settings
+                .max_running_per_tenant
+                .map(|max| limit(max, per_tenant_at, &in_queue)),
             own_in_queue: self.holders(&in_queue).0,
             serving: self.serving(&job.lane(), now),
             queue,
@@ -44,7 +49,13 @@ impl State {
         let row = self.queues.get(name)?;
         let running = self.count_running(|spec| spec.queue == *name);
         let last_start = self.holders(&|spec| spec.queue == *name).1;
-        Some(QueueFacts { settings: row.settings.clone(), running, last_start, bucket: row.bucket })
+        Some(QueueFacts {
+            settings: row.settings.clone(),
+            running,
+            last_start,
+            max_set_at: row.max_running_at,
+            bucket: row.bucket,
+        })
     }
 
     /// Running jobs that count, the latest first, and when the latest began.

@@ -3,12 +3,41 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use taskflow_domain::queue::Queue;
+use taskflow_domain::queue::{Bucket, Queue, QueueSettings};
 use taskflow_domain::{JobId, JobState, QueueName, Standing, TenantId, Timestamp};
 
 use super::MemoryStore;
 use super::state::{JobRow, Place, State};
 use crate::ports::{QueueDepth, QueuePut, QueueStore, StoreResult};
+
+/// A queue with the state of its rate limit, and when its limits last changed.
+#[derive(Clone, Debug)]
+pub(super) struct QueueRow {
+    pub(super) settings: QueueSettings,
+    pub(super) bucket: Bucket,
+    pub(super) max_running_at: Option<Timestamp>,
+    pub(super) per_tenant_at: Option<Timestamp>,
+}
+
+impl Default for QueueRow {
+    /// Its bucket is empty since long ago, so that a first rate finds it full.
+    fn default() -> Self {
+        let bucket = Bucket { micro_tokens: 0, at: Timestamp::from_micros(0) };
+        Self { settings: QueueSettings::default(), bucket, max_running_at: None, per_tenant_at: None }
+    }
+}
+
+impl QueueRow {
+    fn set(&mut self, settings: &QueueSettings, now: Timestamp) {
+        if self.settings.max_running != settings.max_running {
+            self.max_running_at = Some(now);
+        }
+        if self.settings.max_running_per_tenant != settings.max_running_per_tenant {
+            self.per_tenant_at = Some(now);
+        }
+        self.settings = settings.clone();
+    }
+}
 
 impl State {
     fn depth(&self, name: &QueueName) -> QueueDepth {
@@ -65,7 +94,7 @@ impl QueueStore for MemoryStore {
         }
         // The bucket stays: settings that are put again must not fill it.
         state.resettle(|state| {
-            state.queues.entry(put.name.clone()).or_default().settings = put.settings.clone();
+            state.queues.entry(put.name.clone()).or_default().set(&put.settings, put.now);
         });
         state.tell_audit(put.note.as_slice());
         Ok(Some(Queue { name: put.name, settings: put.settings }))

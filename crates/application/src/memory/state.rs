@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use taskflow_domain::event::{History, NumberedAttempt};
-use taskflow_domain::queue::{Bucket, Queue, QueueSettings};
+use taskflow_domain::queue::Queue;
 use taskflow_domain::tenant::Tenant;
 use taskflow_domain::{
     Attempt, CancelRequest, Counters, EventId, FanOutId, Firing, FiringId, FiringOutcome, InboundEvent, Job,
@@ -12,7 +12,9 @@ use taskflow_domain::{
 };
 
 use super::fire::FanOutRow;
+use super::queues::QueueRow;
 use super::rules::RuleRow;
+use super::tenants::Closed;
 use crate::ports::{AuditEntry, KnownKey, Pending, Worker};
 
 /// Everything.
@@ -20,6 +22,8 @@ use crate::ports::{AuditEntry, KnownKey, Pending, Worker};
 pub(super) struct State {
     pub(super) tenants: BTreeMap<TenantId, Tenant>,
     pub(super) slugs: BTreeMap<TenantSlug, TenantId>,
+    /// Since when tenants are held, and their limits are as they are.
+    pub(super) closed: BTreeMap<TenantId, Closed>,
     pub(super) queues: BTreeMap<QueueName, QueueRow>,
     pub(super) jobs: BTreeMap<(TenantId, JobId), JobRow>,
     pub(super) running: BTreeSet<(TenantId, JobId)>,
@@ -53,6 +57,7 @@ impl Default for State {
         let mut state = Self {
             tenants: BTreeMap::new(),
             slugs: BTreeMap::new(),
+            closed: BTreeMap::new(),
             queues: BTreeMap::new(),
             jobs: BTreeMap::new(),
             running: BTreeSet::new(),
@@ -76,21 +81,6 @@ impl Default for State {
         };
         state.ensure_tenant(&TenantSlug::fallback(), Timestamp::from_micros(0));
         state
-    }
-}
-
-/// A queue with the state of its rate limit.
-#[derive(Clone, Debug)]
-pub(super) struct QueueRow {
-    pub(super) settings: QueueSettings,
-    pub(super) bucket: Bucket,
-}
-
-impl Default for QueueRow {
-    /// Its bucket is empty since long ago, so that a first rate finds it full.
-    fn default() -> Self {
-        let bucket = Bucket { micro_tokens: 0, at: Timestamp::from_micros(0) };
-        Self { settings: QueueSettings::default(), bucket }
     }
 }
 

@@ -9,6 +9,24 @@ use taskflow_domain::{TenantId, TenantSlug, Timestamp};
 use super::MemoryStore;
 use crate::ports::{AuditNote, StoreResult, TenantStore};
 
+/// Since when a tenant is held, and when the limit on its running jobs last changed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Closed {
+    pub(super) paused_at: Option<Timestamp>,
+    pub(super) max_running_at: Option<Timestamp>,
+}
+
+impl Closed {
+    fn set(&mut self, was: &TenantSettings, settings: &TenantSettings, now: Timestamp) {
+        if was.max_running != settings.max_running {
+            self.max_running_at = Some(now);
+        }
+        if was.paused != settings.paused {
+            self.paused_at = settings.paused.then_some(now);
+        }
+    }
+}
+
 #[async_trait]
 impl TenantStore for MemoryStore {
     async fn get(&self, slug: &TenantSlug) -> StoreResult<Option<Tenant>> {
@@ -41,6 +59,8 @@ impl TenantStore for MemoryStore {
     ) -> StoreResult<Tenant> {
         let mut state = self.state();
         state.tell_audit(note.as_slice());
+        let was = state.ensure_tenant(slug, now).clone();
+        state.closed.entry(was.id).or_default().set(&was.settings, settings, now);
         Ok(state.resettle(|state| {
             let tenant = state.ensure_tenant(slug, now);
             tenant.settings = settings.clone();

@@ -131,9 +131,10 @@ fn of_queue(facts: &Facts, now: Timestamp) -> Vec<GateReport> {
     gates.extend(queue.settings.pause.as_ref().filter(held).map(|pause| paused(facts, pause)));
     if let Some(max) = queue.settings.max_running {
         let (running, last_start) = (queue.running, queue.last_start);
-        let limit = LimitFacts { max, running, holders: facts.own_in_queue.clone(), last_start };
+        let (holders, set_at) = (facts.own_in_queue.clone(), queue.max_set_at);
+        let limit = LimitFacts { max, running, holders, last_start, set_at };
         let whose = format!("the queue {}", facts.job.spec.queue);
-        gates.push(limited(Gate::QueueLimit, &whose, &limit, since, None));
+        gates.push(limited(Gate::QueueLimit, &whose, &limit, since));
     }
     if let Some(rate) = queue.settings.rate {
         let bucket = queue.bucket.refilled(rate, now);
@@ -178,11 +179,11 @@ fn paused(facts: &Facts, pause: &Pause) -> GateReport {
 
 /// The gates of its tenant.
 fn of_tenant(facts: &Facts) -> Vec<GateReport> {
-    let (slug, since, changed) = (&facts.job.slug, due(facts), Some(facts.tenant.updated_at));
+    let (slug, since) = (&facts.job.slug, due(facts));
     let mut gates = Vec::new();
     if facts.tenant.paused {
         gates.push(GateReport {
-            since: Some(facts.tenant.updated_at.max(facts.job.spec.created_at)),
+            since: Some(facts.tenant.paused_at.max(facts.job.spec.created_at)),
             opens_when: Some("an operator lets the tenant go on".into()),
             ..gate(
                 Gate::TenantLimit,
@@ -195,26 +196,20 @@ fn of_tenant(facts: &Facts) -> Vec<GateReport> {
         });
     }
     if let Some(limit) = &facts.tenant_limit {
-        gates.push(limited(Gate::TenantLimit, &format!("the tenant {slug}"), limit, since, changed));
+        gates.push(limited(Gate::TenantLimit, &format!("the tenant {slug}"), limit, since));
     }
     if let Some(limit) = &facts.tenant_in_queue {
         let whose = format!("the tenant {slug} in the queue {}", facts.job.spec.queue);
-        gates.push(limited(Gate::TenantLimit, &whose, limit, since, None));
+        gates.push(limited(Gate::TenantLimit, &whose, limit, since));
     }
     gates
 }
 
-/// `changed`: when the limit was last set, if that is kept.
-fn limited(
-    which: Gate,
-    whose: &str,
-    limit: &LimitFacts,
-    due: Timestamp,
-    changed: Option<Timestamp>,
-) -> GateReport {
+fn limited(which: Gate, whose: &str, limit: &LimitFacts, due: Timestamp) -> GateReport {
     let open = limit.has_room();
-    // The start that filled it closed it; where more run than may, or none may, it was set so.
-    let closed = if limit.running == limit.max && limit.max > 0 { limit.last_start } else { changed };
+    // The start that filled it closed it, unless it was set so later. What began before
+    // that and still runs fills it since then, also when others of it have ended.
+    let closed = limit.last_start.max(limit.set_at);
     let opens_when = match limit.max {
         0 => "an operator raises the limit".to_owned(),
         _ => "one of the running jobs ends, or the limit is raised".to_owned(),

@@ -113,6 +113,8 @@ pub struct LimitFacts {
     pub holders: Vec<JobId>,
     /// When the latest of these began.
     pub last_start: Option<Timestamp>,
+    /// When the limit was last changed, if that is known.
+    pub set_at: Option<Timestamp>,
 }
 
 impl LimitFacts {
@@ -129,8 +131,8 @@ pub struct TenantFacts {
     pub paused: bool,
     /// Whether that is because it is suspended.
     pub suspended: bool,
-    /// When its settings last changed.
-    pub updated_at: Timestamp,
+    /// Since when that is so, if it is.
+    pub paused_at: Timestamp,
 }
 
 /// The job's queue.
@@ -142,6 +144,8 @@ pub struct QueueFacts {
     pub running: u32,
     /// When the latest of them began.
     pub last_start: Option<Timestamp>,
+    /// When the limit on them was last changed, if that is known.
+    pub max_set_at: Option<Timestamp>,
     /// The state of its rate limit.
     pub bucket: Bucket,
 }

@@ -54,9 +54,10 @@ fn facts(standing: Standing) -> Facts {
             settings: QueueSettings::default(),
             running: 0,
             last_start: None,
+            max_set_at: None,
             bucket: Bucket { micro_tokens: 0, at: NOW },
         },
-        tenant: TenantFacts { paused: false, suspended: false, updated_at: NOW },
+        tenant: TenantFacts { paused: false, suspended: false, paused_at: NOW },
         tenant_limit: None,
         tenant_in_queue: None,
         own_in_queue: Vec::new(),
@@ -69,7 +70,8 @@ fn pending() -> Facts {
 }
 
 fn full() -> LimitFacts {
-    LimitFacts { max: 5, running: 5, holders: vec![JobId(Uuid::from_u128(1))], last_start: Some(NOW) }
+    let holders = vec![JobId(Uuid::from_u128(1))];
+    LimitFacts { max: 5, running: 5, holders, last_start: Some(NOW), set_at: None }
 }
 
 fn closed(facts: &Facts) -> Vec<Gate> {
@@ -97,7 +99,7 @@ fn each_gate_closes_for_its_reason() {
     assert_eq!(closed(&Facts { line: None, ..facts(held) }), all);
     assert_eq!(closed(&Facts { tenant_limit: Some(full()), ..pending() }), [Gate::TenantLimit]);
     assert_eq!(closed(&Facts { tenant_in_queue: Some(full()), ..pending() }), [Gate::TenantLimit]);
-    let paused = TenantFacts { paused: true, suspended: false, updated_at: NOW };
+    let paused = TenantFacts { paused: true, suspended: false, paused_at: NOW };
     assert_eq!(closed(&Facts { tenant: paused, ..pending() }), [Gate::TenantLimit]);
     let suspended = explain(&Facts { tenant: TenantFacts { suspended: true, ..paused }, ..pending() }, NOW);
     assert!(suspended.closed().any(|gate| gate.detail.ends_with("is suspended")));
@@ -149,7 +151,8 @@ fn limits_are_told_in_numbers() {
     let gate = explanation.closed().next().unwrap();
     assert_eq!((gate.limit, gate.in_use, gate.held_by.len()), (Some(5), Some(5), 1));
     // More than may run: the limit was lowered, and that closed it.
-    let lowered = LimitFacts { running: 7, last_start: Some(NOW.plus_millis(-9)), ..full() };
+    let last_start = Some(NOW.plus_millis(-9));
+    let lowered = LimitFacts { running: 7, last_start, set_at: Some(NOW), ..full() };
     let explanation = explain(&Facts { tenant_limit: Some(lowered), ..pending() }, NOW.plus_millis(5));
     assert_eq!(explanation.closed().next().unwrap().since, Some(NOW));
     let explanation = explain(&Facts { tenant_limit: Some(full()), ..pending() }, NOW.plus_millis(-5));

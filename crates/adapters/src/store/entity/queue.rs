@@ -25,6 +25,10 @@ pub struct Model {
     pub running: i32,
     /// Jobs of one tenant that may run at once.
     pub max_running_per_tenant: Option<i32>,
+    /// When `max_running` last changed. Microseconds since the epoch.
+    pub max_running_at: Option<i64>,
+    /// When `max_running_per_tenant` last changed. Microseconds since the epoch.
+    pub per_tenant_at: Option<i64>,
     /// Starts in each `rate_period_ms`.
     pub rate_limit: Option<i32>,
     /// In milliseconds.

@@ -26,7 +26,7 @@ use crate::store::row::{MOST_JOBS, MOST_LANES, NOBODY, OWN_ROUTE, counted, held_
 const PLACE: &str = "
 select j.queue_id, j.lane_id, case when j.target is null then j.kind_id else 0 end,
     (select r.ord from ready r where r.tenant_id = j.tenant_id and r.job_id = j.id),
-    t.paused, t.suspended, t.updated_at
+    t.paused, t.suspended, coalesce(t.paused_at, t.updated_at)
 from job j cross join lateral (select * from tenant t where t.id = j.tenant_id limit 1) t
 where j.tenant_id = $1 and j.id = $2";
 
@@ -48,7 +48,9 @@ select
 from lane me where me.id = $1";
 
 const LIMITS: &str = "
-select s.queue_id is null, s.max_running, s.running
+select s.queue_id is null, s.max_running, s.running,
+    case when s.queue_id is null then (select t.max_running_at from tenant t where t.id = s.tenant_id)
+    else (select q.per_tenant_at from queue q where q.id = s.queue_id) end
 from lane l join limit_slot s on s.id in (l.tenant_slot, l.queue_slot) where l.id = $1";
 
 /// Running jobs of a tenant, the latest first; `$2` only those of that queue.
@@ -199,12 +201,12 @@ impl PgExplain {
         type Row = (i32, i32, i32, Option<i64>, bool, bool, i64);
         let row: Option<Row> =
             repeat(|| sqlx::query_as(PLACE).bind(tenant.0).bind(job.0).fetch_optional(&self.0.pool)).await?;
-        Ok(row.map(|(queue, lane, route, ord, paused, suspended, updated_at)| Place {
+        Ok(row.map(|(queue, lane, route, ord, paused, suspended, paused_at)| Place {
             queue,
             lane,
             route,
             ord,
-            tenant: TenantFacts { paused, suspended, updated_at: Timestamp::from_micros(updated_at) },
+            tenant: TenantFacts { paused, suspended, paused_at: Timestamp::from_micros(paused_at) },
         }))
     }
 
@@ -213,6 +215,7 @@ impl PgExplain {
         let Some(row) = row else { return Ok(None) };
         let running = u32::try_from(row.running).unwrap_or_default();
         let bucket = row.bucket();
+        let max_set_at = row.max_running_at.map(Timestamp::from_micros);
         let settings = Queue::try_from(row)?.settings;
         let mut last_start = None;
         if settings.max_running.is_some() {
@@ -220,7 +223,7 @@ impl PgExplain {
                 repeat(|| sqlx::query_scalar(LAST_START).bind(id).fetch_one(&self.0.pool)).await?;
             last_start = started.map(Timestamp::from_micros);
         }
-        Ok(Some(QueueFacts { settings, running, last_start, bucket }))
+        Ok(Some(QueueFacts { settings, running, last_start, max_set_at, bucket }))
     }
 
     async fn line_of(&self, lane: i32, ord: i64, job: JobId) -> StoreResult<Option<Line>> {
@@ -261,13 +264,15 @@ impl PgExplain {
         tenant: TenantId,
         place: &Place,
     ) -> StoreResult<(Option<LimitFacts>, Option<LimitFacts>)> {
-        let rows: Vec<(bool, i32, i32)> =
+        let rows: Vec<(bool, i32, i32, Option<i64>)> =
             repeat(|| sqlx::query_as(LIMITS).bind(place.lane).fetch_all(&self.0.pool)).await?;
         let (mut over_all, mut in_queue) = (None, None);
-        for (all, max, running) in rows {
+        for (all, max, running, set_at) in rows {
             let (holders, last_start) = self.holders(tenant, (!all).then_some(place.queue)).await?;
             let number = |n: i32| u32::try_from(n).unwrap_or_default();
-            let limit = LimitFacts { max: number(max), running: number(running), holders, last_start };
+            let (max, running) = (number(max), number(running));
+            let set_at = set_at.map(Timestamp::from_micros);
+            let limit = LimitFacts { max, running, holders, last_start, set_at };
             *(if all { &mut over_all } else { &mut in_queue }) = Some(limit);
         }
         Ok((over_all, in_queue))

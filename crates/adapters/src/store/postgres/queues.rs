@@ -21,7 +21,10 @@ const ADD: &str = "insert into queue (name) values ($1) on conflict do nothing";
 
 /// A rate that changes begins with a full bucket.
 const PUT: &str = "
-update queue q set max_running = $2, max_running_per_tenant = $3, rate_limit = $4, rate_period_ms = $5,
+update queue q set max_running = $2, max_running_per_tenant = $3,
+    max_running_at = case when q.max_running is distinct from $2 then $7 else q.max_running_at end,
+    per_tenant_at = case when q.max_running_per_tenant is distinct from $3 then $7 else q.per_tenant_at end,
+    rate_limit = $4, rate_period_ms = $5,
     bucket_micro = case when (q.rate_limit, q.rate_period_ms) is not distinct from ($4, $5)
         then q.bucket_micro else $6 end,
     bucket_at = case when (q.rate_limit, q.rate_period_ms) is not distinct from ($4, $5)

@@ -25,12 +25,14 @@ select id from tenant where ($1::text is null or slug collate \"C\" > $1) order 
 
 const PUT: &str = "
 insert into tenant as t (slug, attributes, weight, max_running, max_backlog, paused, created_at, updated_at,
-    request_limit, request_period_ms, suspended)
-values ($1, $2, $3, $4, $5, $6, $7, $7, $8, $9, $10)
+    request_limit, request_period_ms, suspended, max_running_at, paused_at)
+values ($1, $2, $3, $4, $5, $6, $7, $7, $8, $9, $10, case when $4::int4 is not null then $7 end, case when $6 then $7 end)
 on conflict (slug) do update set attributes = excluded.attributes, weight = excluded.weight,
     max_running = excluded.max_running, max_backlog = excluded.max_backlog, paused = excluded.paused,
     updated_at = excluded.updated_at, request_limit = excluded.request_limit,
-    request_period_ms = excluded.request_period_ms, suspended = excluded.suspended
+    request_period_ms = excluded.request_period_ms, suspended = excluded.suspended,
+    max_running_at = case when t.max_running is distinct from $4 then $7 else t.max_running_at end,
+    paused_at = case when t.paused and $6 then t.paused_at when $6 then $7 end
 returning id";
 
 /// The slot over all queues, with the jobs that run now.

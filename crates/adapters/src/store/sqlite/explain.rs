@@ -82,7 +82,7 @@ async fn place(reader: &mut SqliteConnection, tenant: TenantId, job: JobId) -> R
         tenant: TenantFacts {
             paused: row.try_get(4)?,
             suspended: row.try_get(5)?,
-            updated_at: Timestamp::from_micros(row.try_get(6)?),
+            paused_at: Timestamp::from_micros(row.try_get(6)?),
         },
     }))
 }
@@ -113,7 +113,10 @@ async fn limits(reader: &mut SqliteConnection, tenant: TenantId, place: &Place) 
     for row in &rows {
         let all: bool = row.try_get(0)?;
         let (holders, last_start) = holders(reader, tenant, (!all).then_some(place.queue)).await?;
-        let limit = LimitFacts { max: row.try_get(1)?, running: row.try_get(2)?, holders, last_start };
+        let (max, running) = (row.try_get(1)?, row.try_get(2)?);
+        let set_at: Option<i64> = row.try_get(3)?;
+        let set_at = set_at.map(Timestamp::from_micros);
+        let limit = LimitFacts { max, running, holders, last_start, set_at };
         *(if all { &mut over_all } else { &mut in_queue }) = Some(limit);
     }
     Ok((over_all, in_queue))
@@ -143,13 +146,14 @@ async fn queue_facts(shared: &Shared, id: i32) -> Result<Option<QueueFacts>, Fau
     let Some(row) = found.map_err(|fault| Fault::Store(from_orm(&fault)))? else { return Ok(None) };
     let running = u32::try_from(row.running).unwrap_or_default();
     let bucket = row.bucket();
+    let max_set_at = row.max_running_at.map(Timestamp::from_micros);
     let settings = Queue::try_from(row)?.settings;
     let mut last_start = None;
     if settings.max_running.is_some() {
         let started: Option<i64> = sqlx::query_scalar(LAST_START).bind(id).fetch_one(&shared.readers).await?;
         last_start = started.map(Timestamp::from_micros);
     }
-    Ok(Some(QueueFacts { settings, running, last_start, bucket }))
+    Ok(Some(QueueFacts { settings, running, last_start, max_set_at, bucket }))
 }
 
 async fn line(shared: &Shared, name: &QueueName, now: Timestamp) -> Result<Option<QueueLine>, Fault> {
@@ -182,7 +186,7 @@ async fn line(shared: &Shared, name: &QueueName, now: Timestamp) -> Result<Optio
 
 /// Where the job belongs, and its place among the due jobs if it is one.
 const PLACE: &str = "select j.queue_id, j.lane_id, case when j.target is null then j.kind_id else 0 end, \
-      (select r.ord from ready r where r.tenant_id = j.tenant_id and r.job_id = j.id), t.paused, t.suspended, t.updated_at \
+      (select r.ord from ready r where r.tenant_id = j.tenant_id and r.job_id = j.id), t.paused, t.suspended, coalesce(t.paused_at, t.updated_at) \
     from job j cross join tenant t on t.id = j.tenant_id where j.tenant_id = ?1 and j.id = ?2";
 
 macro_rules! full {
@@ -207,7 +211,9 @@ const LINE: &str = concat!(
      from lane me where me.id = ?1"
 );
 
-const LIMITS: &str = "select s.queue_id is null, s.max_running, s.running \
+const LIMITS: &str = "select s.queue_id is null, s.max_running, s.running, \
+      case when s.queue_id is null then (select t.max_running_at from tenant t where t.id = s.tenant_id) \
+      else (select q.per_tenant_at from queue q where q.id = s.queue_id) end \
     from lane l cross join limit_slot s on s.id in (l.tenant_slot, l.queue_slot) where l.id = ?1";
 
 /// Running jobs of a tenant, the latest first; `?2` only those of that queue.

@@ -130,9 +130,12 @@ async fn depths(shared: &Shared) -> Result<Vec<QueueDepth>, Fault> {
 
 const PUT: &str = "insert into queue (name, max_running, max_running_per_tenant, rate_limit, rate_period_ms, \
       bucket_micro, bucket_at, paused, pause_reason, pause_actor, paused_at, paused_until, \
-      drained_at, drain_actor, drain_reason) \
-    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) \
+      drained_at, drain_actor, drain_reason, max_running_at, per_tenant_at) \
+    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?7, ?7) \
     on conflict (name) do update set \
+      max_running_at = case when max_running is excluded.max_running then max_running_at else ?7 end, \
+      per_tenant_at = case when max_running_per_tenant is excluded.max_running_per_tenant \
+        then per_tenant_at else ?7 end, \
       max_running = excluded.max_running, \
       max_running_per_tenant = excluded.max_running_per_tenant, \
       rate_limit = excluded.rate_limit, \

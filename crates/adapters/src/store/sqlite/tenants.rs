@@ -107,8 +107,9 @@ macro_rules! insert {
         concat!(
             "insert into tenant \
                (slug, attributes, weight, max_running, max_backlog, paused, created_at, updated_at, \
-                request_limit, request_period_ms, suspended) \
-             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9, ?10) on conflict (slug) do update set ",
+                request_limit, request_period_ms, suspended, max_running_at, paused_at) \
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9, ?10, \
+               case when ?4 is not null then ?7 end, case when ?6 then ?7 end) on conflict (slug) do update set ",
             $conflict,
             " returning id"
         )
@@ -122,7 +123,9 @@ const PUT: &str = insert!(
     "attributes = excluded.attributes, weight = excluded.weight, max_running = excluded.max_running, \
      max_backlog = excluded.max_backlog, paused = excluded.paused, updated_at = excluded.updated_at, \
      request_limit = excluded.request_limit, request_period_ms = excluded.request_period_ms, \
-     suspended = excluded.suspended"
+     suspended = excluded.suspended, \
+     max_running_at = case when max_running is excluded.max_running then max_running_at else ?7 end, \
+     paused_at = case when paused and ?6 then paused_at when ?6 then ?7 end"
 );
 
 const CREATED: &str = "select created_at from tenant where id = ?1";
