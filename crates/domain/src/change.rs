@@ -141,6 +141,15 @@ pub struct JobChange {
     pub at: Timestamp,
 }
 
+impl JobChange {
+    /// Whether a job that has ended waits again by it, so that it counts in its tenant's
+    /// backlog anew.
+    pub fn revives(&self) -> bool {
+        matches!(self.guard, Guard::Version { state, .. } if state.is_terminal())
+            && matches!(&self.decision, Decision::Move(to) if !to.state().is_terminal())
+    }
+}
+
 /// A wish that the job's state does not allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a job that is {state} cannot be {action}; this is possible for {possible}")]

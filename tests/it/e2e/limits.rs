@@ -5,12 +5,18 @@
 //! still for longer; that nothing starts against a setting has no time in it.
 
 use anyhow::{Context as _, Result, ensure};
+use futures_util::future::try_join_all;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use taskflow_tests::process::{Process, eventually};
 use tokio::time::Instant;
 
 use super::api::{Api, Store};
+use super::on_both_databases;
+
+on_both_databases! {
+    retries_at_once_keep_to_the_backlog
+}
 
 /// The API, a worker, and the API again: three processes on one PostgreSQL.
 async fn cluster(store: &Store) -> Result<([Process; 3], [Api; 2])> {
@@ -153,5 +159,32 @@ async fn room_is_told_to_other_processes() -> Result<()> {
     }
     waits.sort_unstable();
     println!("from the end of one to the end of the next: {waits:?}");
+    Ok(())
+}
+
+/// Retries that come at the same moment, one by one and in bulk, leave no more waiting
+/// than may.
+async fn retries_at_once_keep_to_the_backlog(store: Store) -> Result<()> {
+    let (_process, api) = store.up().await?;
+    let jobs: Vec<Value> = (0..20).map(|_| json!({"kind": "pulled"})).collect();
+    let (status, made) = api.post("/v1/jobs/batch", &json!({"jobs": jobs})).await?;
+    ensure!(status == StatusCode::CREATED, "{made}");
+    let (_, cancelled) = api.post("/v1/jobs/cancel", &json!({"filter": {}})).await?;
+    ensure!(cancelled["changed"] == 20, "{cancelled}");
+    api.put("/v1/admin/tenants/default", &json!({"max_backlog": 5})).await?;
+    let retry = async |job: &Value| {
+        api.post(&format!("/v1/jobs/{}/retry", job["id"].as_str().unwrap_or_default()), &json!({})).await
+    };
+    let bulk = json!({"filter": {"state": ["CANCELLED"]}});
+    let singles = try_join_all(made["items"].as_array().context("jobs")?.iter().map(retry));
+    let (singles, bulk) = tokio::try_join!(singles, api.post("/v1/jobs/retry", &bulk))?;
+    let one_by_one = singles.iter().filter(|(status, _)| *status == StatusCode::OK).count() as u64;
+    for (status, problem) in singles.iter().filter(|(status, _)| *status != StatusCode::OK) {
+        let known = ["backlog_full", "illegal_transition"].map(Value::from);
+        ensure!(known.contains(&problem["code"]), "{status} {problem}");
+    }
+    let came = one_by_one + bulk.1["changed"].as_u64().unwrap_or_default();
+    let waiting = api.get("/v1/jobs?state=PENDING").await?["items"].as_array().map(Vec::len);
+    ensure!(came == 5 && waiting == Some(5), "{one_by_one} one by one, then {bulk:?}; {waiting:?} wait");
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! What operators do to jobs: cancel, pause, resume, redrive, edit.
 
 use anyhow::{Context as _, Result};
-use taskflow_application::ports::{Committed, Stores};
+use taskflow_application::ports::{Committed, Inserted, Stores};
+use taskflow_domain::tenant::TenantSettings;
 use taskflow_domain::{
     Actor, CancelRequest, Counters, Delay, Edit, EventKind, Job, JobChange, JobEvent, JobId, JobState,
     Priority, Standing, Timestamp, Verdict, change, event,
@@ -253,6 +254,61 @@ pub async fn two_redrives_make_one(stores: &Stores) -> Result<()> {
     assert_eq!(scene.claim_ids(5, at(3)).await?, [id]);
     assert_eq!(scene.commit(&second).await?, Committed::Refused);
     Ok(())
+}
+
+/// Sends the job of that number through again, whatever becomes of it.
+async fn retried(scene: &Scene<'_>, id: JobId) -> Result<Committed> {
+    let ended = scene.look(id, at(2)).await?;
+    scene.commit(&change::redrive(&ended, operator()?, at(2))?).await
+}
+
+/// Jobs that are sent through again wait again, and no more than may.
+pub async fn retries_keep_to_the_backlog(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    let drafts = (1..=6).map(|n| scene.job(n)).collect::<Result<Vec<_>>>()?;
+    let ids = scene.put(drafts).await?;
+    let mut changes = Vec::new();
+    for id in &ids[..5] {
+        cancelled(&scene, *id, at(1)).await?;
+        changes.push(change::redrive(&scene.look(*id, at(1)).await?, operator()?, at(2))?);
+    }
+    // One of them is no longer as it was seen, and takes no room.
+    assert_eq!(retried(&scene, ids[0]).await?, Committed::Done);
+    let settings = TenantSettings { max_backlog: Some(4), ..TenantSettings::default() };
+    stores.tenants.put(&scene.tenant.slug, &settings, at(2), None).await?;
+    let (done, full) = (Committed::Done, Committed::BacklogFull(4));
+    let answers = stores.jobs.commit(&changes).await?;
+    assert_eq!(answers, [Committed::Refused, done, done, full, full], "in the order of the call");
+    let paused = change::pause(&scene.look(ids[5], at(2)).await?, operator()?, at(2))?;
+    assert_eq!(scene.commit(&paused).await?, done, "what waits already may change");
+    assert_eq!(retried(&scene, ids[3]).await?, full);
+    let suspended = TenantSettings { suspended: true, paused: true, ..TenantSettings::default() };
+    stores.tenants.put(&scene.tenant.slug, &suspended, at(2), None).await?;
+    assert_eq!(retried(&scene, ids[3]).await?, Committed::BacklogFull(0));
+    stores.tenants.put(&scene.tenant.slug, &TenantSettings::default(), at(2), None).await?;
+    assert_eq!(retried(&scene, ids[3]).await?, done);
+    scene.healthy(at(2)).await
+}
+
+/// Retries and inserts at the same moment keep to the backlog together.
+pub async fn retries_at_once_keep_to_the_backlog(stores: &Stores) -> Result<()> {
+    let scene = Scene::new(stores).await?;
+    let ids = scene.put((1..=12).map(|n| scene.job(n)).collect::<Result<Vec<_>>>()?).await?;
+    for id in &ids {
+        cancelled(&scene, *id, at(1)).await?;
+    }
+    let settings = TenantSettings { max_backlog: Some(5), ..TenantSettings::default() };
+    stores.tenants.put(&scene.tenant.slug, &settings, at(2), None).await?;
+    let retries = futures_util::future::try_join_all(ids.iter().map(|id| retried(&scene, *id)));
+    let more = (101..=112).map(|n| Ok(stores.jobs.insert(vec![scene.job(n)?.0], false)));
+    let inserts = futures_util::future::try_join_all(more.collect::<Result<Vec<_>>>()?);
+    let (retried, inserted) = tokio::join!(retries, inserts);
+    let (retried, inserted) = (retried?, inserted?.concat());
+    let came = retried.iter().filter(|answer| **answer == Committed::Done).count()
+        + inserted.iter().filter(|answer| **answer == Inserted::New).count();
+    assert_eq!(came, 5, "{retried:?}, {inserted:?}");
+    assert!(retried.iter().all(|answer| *answer != Committed::Refused));
+    scene.healthy(at(2)).await
 }
 
 /// A SCHEDULED job whose time has come changes like a PENDING one, whether or

@@ -51,6 +51,7 @@ macro_rules! contract_suite {
                 a_job_is_asked_to_stop_once a_paused_job_is_held a_resumed_job_may_be_due
                 a_redriven_job_begins_anew each_unsuccessful_end_can_be_redriven
                 a_change_of_a_job_that_moved_on_is_refused two_redrives_make_one
+                retries_keep_to_the_backlog retries_at_once_keep_to_the_backlog
                 a_due_job_changes_whether_promoted_or_not the_history_names_who_did_what;
             edit: a_standing_job_is_edited an_edit_changes_the_order
                 a_running_job_keeps_running_when_edited an_edit_of_a_lost_lease_is_refused;

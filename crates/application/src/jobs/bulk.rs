@@ -116,22 +116,17 @@ impl Jobs {
             };
             page.before = Some(last.spec.id);
             outcome.matched += jobs.len() as u64;
-            let (mut met, mut changes): (Vec<_>, Vec<_>) =
+            let (met, changes): (Vec<_>, Vec<_>) =
                 jobs.iter().filter_map(|job| Some((job, action.decide(job, caller, now)?))).unzip();
-            let mut limit = None;
-            if action == BulkAction::Retry
-                && let Some(room) = self.room(caller, tenant).await?
-                && changes.len() > room.left as usize
-            {
-                changes.truncate(room.left as usize);
-                met.truncate(room.left as usize);
-                limit = Some(room.limit);
-            }
             let committed = self.world.stores.jobs.commit(&changes).await?;
             meter::cancelled(&self.world.tally, &met, &changes, &committed);
             outcome.changed += committed.iter().filter(|result| **result == Committed::Done).count() as u64;
             self.announce_changes(&changes);
-            if let Some(limit) = limit {
+            let full = committed.iter().find_map(|result| match result {
+                Committed::BacklogFull(limit) => Some(*limit),
+                Committed::Done | Committed::Refused => None,
+            });
+            if let Some(limit) = full {
                 outcome.backlog_full = true;
                 self.tell_end(caller, action, outcome).await?;
                 return if outcome.changed > 0 {

@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 use taskflow_domain::change::{self, Edit};
 use taskflow_domain::{Decision, Job, JobChange, JobId, JobState, Refusal, Standing, Timestamp};
 
-use super::submit::Room;
 use super::{Jobs, JobsError};
 use crate::caller::Caller;
 use crate::meter;
@@ -23,14 +22,6 @@ impl Jobs {
 
     /// Sends an ended job through again, if the tenant may have one more waiting.
     pub async fn retry(&self, caller: &Caller, id: JobId) -> Result<Job, JobsError> {
-        let tenant = self.tenant(caller).await?;
-        if let Some(Room { left: 0, limit }) = self.room(caller, tenant).await? {
-            // What is not possible at all is told first.
-            let now = self.world.clock.now();
-            let job = self.world.stores.reader.get(tenant, id, now).await?.ok_or(JobsError::NotFound)?;
-            change::redrive(&job, caller.actor.clone(), now)?;
-            return Err(self.no_room(caller, limit).await?);
-        }
         self.act(caller, "job.retry", id, |job, now| {
             change::redrive(job, caller.actor.clone(), now).map(Some)
         })
@@ -77,9 +68,13 @@ impl Jobs {
             let note = AuditNote::of(caller, now, Some(&caller.slug), action, format!("job:{id}"), told);
             let committed = self.world.stores.jobs.commit_noted(&change, note).await?;
             meter::cancelled(&self.world.tally, &[&job], std::slice::from_ref(&change), &[committed]);
-            if committed == Committed::Done {
-                self.announce_changes(std::slice::from_ref(&change));
-                return reader.get(tenant, id, now).await?.ok_or(JobsError::NotFound);
+            match committed {
+                Committed::Done => {
+                    self.announce_changes(std::slice::from_ref(&change));
+                    return reader.get(tenant, id, now).await?.ok_or(JobsError::NotFound);
+                }
+                Committed::BacklogFull(limit) => return Err(self.no_room(caller, limit).await?),
+                Committed::Refused => {}
             }
         }
         Err(JobsError::Contended)

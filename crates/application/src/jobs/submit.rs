@@ -9,7 +9,7 @@ use taskflow_domain::{
 use super::{JobWish, Jobs, JobsError};
 use crate::caller::Caller;
 use crate::meter;
-use crate::ports::{Inserted, JobFilter, NewJob, Topic};
+use crate::ports::{Inserted, NewJob, Topic};
 use crate::tally::Subject;
 
 /// A job that was asked for.
@@ -33,15 +33,6 @@ impl Drop for InFlight<'_> {
             self.jobs.in_flight.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
         }
     }
-}
-
-/// The room in a tenant's backlog.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Room {
-    /// How many more jobs may wait.
-    pub(super) left: u32,
-    /// How many may wait in all.
-    pub(super) limit: u32,
 }
 
 impl Jobs {
@@ -85,19 +76,6 @@ impl Jobs {
             submitted.push(self.submitted(caller, new, outcome, index).await?);
         }
         Ok(submitted)
-    }
-
-    /// How many more jobs of a tenant may wait; `None`: as many as it likes. Those
-    /// that are paused wait too. Acts at the same moment may all find the same
-    /// room, so a limit can be passed by as many as there are.
-    pub(super) async fn room(&self, caller: &Caller, tenant: TenantId) -> Result<Option<Room>, JobsError> {
-        let settings = self.world.stores.tenants.get(&caller.slug).await?.map(|tenant| tenant.settings);
-        let Some(limit) = settings.and_then(|settings| settings.backlog_limit()) else { return Ok(None) };
-        let states = vec![JobState::Waiting, JobState::Scheduled, JobState::Pending, JobState::Paused];
-        let filter = JobFilter { states, ..JobFilter::default() };
-        let waiting = self.world.stores.reader.count(tenant, &filter, self.world.clock.now()).await?;
-        let left = limit.saturating_sub(u32::try_from(waiting).unwrap_or(u32::MAX));
-        Ok(Some(Room { left, limit }))
     }
 
     /// Why there is no room: a suspended tenant has none at all.

@@ -13,18 +13,24 @@ impl State {
         let mut seen = BTreeSet::new();
         let answers = changes.iter().map(|change| {
             let first = seen.insert((change.tenant, change.job, change.guard.name()));
-            if first && self.apply(change) { Committed::Done } else { Committed::Refused }
+            if first { self.apply(change) } else { Committed::Refused }
         });
         answers.collect()
     }
 
-    /// Whether the change was made.
-    fn apply(&mut self, change: &JobChange) -> bool {
+    fn apply(&mut self, change: &JobChange) -> Committed {
         let key = (change.tenant, change.job);
         if !self.jobs.get(&key).is_some_and(|job| self.holds(job, change.guard)) {
-            return false;
+            return Committed::Refused;
         }
-        let Some(mut job) = self.lift(key) else { return false };
+        if change.revives()
+            && let Some(most) =
+                self.tenants.get(&change.tenant).and_then(|tenant| tenant.settings.backlog_limit())
+            && self.backlog(change.tenant) >= most
+        {
+            return Committed::BacklogFull(most);
+        }
+        let Some(mut job) = self.lift(key) else { return Committed::Refused };
         self.settle_cost(&job, change.settle_us);
         note(&mut job, change);
         match &change.decision {
@@ -44,7 +50,7 @@ impl State {
             self.tell_end(key, job.seq, standing.state(), change.at);
         }
         self.enter(key, job);
-        true
+        Committed::Done
     }
 
     /// Charges the lane for what the attempt took beyond the estimate, and

@@ -59,7 +59,7 @@ impl State {
     }
 
     /// Jobs of a tenant that neither run nor have ended.
-    fn backlog(&self, tenant: TenantId) -> u32 {
+    pub(super) fn backlog(&self, tenant: TenantId) -> u32 {
         let waits = |job: &&JobRow| {
             job.spec.tenant == tenant
                 && job.kept_state() != JobState::Running

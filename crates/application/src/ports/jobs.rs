@@ -81,6 +81,9 @@ pub enum Committed {
     Done,
     /// The job was no longer as the change had found it. Nothing was written for it.
     Refused,
+    /// It would wait again, and as many jobs of its tenant wait as may: so many. Nothing
+    /// was written for it.
+    BacklogFull(u32),
 }
 
 /// Whether a lease was extended.

@@ -186,6 +186,6 @@ fn answer(change: &JobChange, committed: Committed) -> Settled {
     match (committed, &change.decision) {
         (Committed::Done, Decision::Move(standing)) => Settled::Done(standing.state()),
         (Committed::Done, Decision::RequestCancel(_) | Decision::Keep) => Settled::Done(JobState::Running),
-        (Committed::Refused, _) => Settled::LeaseLost,
+        (Committed::Refused | Committed::BacklogFull(_), _) => Settled::LeaseLost,
     }
 }

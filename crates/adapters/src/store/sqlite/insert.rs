@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sqlx::{Row as _, SqliteConnection};
 use taskflow_application::ports::{Inserted, NewJob, StoreError, StoreResult};
-use taskflow_domain::{Counters, JobId, Standing};
+use taskflow_domain::{Counters, JobId, Standing, TenantId};
 use uuid::Uuid;
 
 use super::super::error::Fault;
@@ -65,7 +65,7 @@ pub(super) async fn insert_all(
 /// What becomes of each job, as if they came one after the other.
 async fn judge(tx: &mut SqliteConnection, jobs: &[NewJob]) -> Result<Vec<Inserted>, Fault> {
     let mut used = known_keys(tx, jobs).await?;
-    let mut rooms = rooms(tx, jobs).await?;
+    let mut rooms = rooms(tx, jobs.iter().map(|job| job.spec.tenant)).await?;
     let mut answers = Vec::with_capacity(jobs.len());
     for job in jobs {
         let key = job.spec.idempotency_key.as_deref().map(|key| (job.spec.tenant.0, key.to_owned()));
@@ -107,8 +107,11 @@ async fn known_keys(tx: &mut SqliteConnection, jobs: &[NewJob]) -> Result<Keys, 
 }
 
 /// For each tenant with a limit on its backlog: the room that is left, and the limit.
-async fn rooms(tx: &mut SqliteConnection, jobs: &[NewJob]) -> Result<HashMap<i32, (i64, u32)>, Fault> {
-    let tenants: BTreeSet<i32> = jobs.iter().map(|job| job.spec.tenant.0).collect();
+pub(super) async fn rooms(
+    tx: &mut SqliteConnection,
+    tenants: impl Iterator<Item = TenantId>,
+) -> Result<HashMap<i32, (i64, u32)>, Fault> {
+    let tenants: BTreeSet<i32> = tenants.map(|tenant| tenant.0).collect();
     let tenants: Vec<_> = tenants.into_iter().collect();
     let mut rooms = HashMap::new();
     for row in sqlx::query(BACKLOGS).bind(batch(&tenants)?).fetch_all(&mut *tx).await? {

@@ -1,12 +1,13 @@
 //! Who may have no more jobs waiting.
 //!
-//! A tenant's limit holds only if its inserts take turns, so the row of such a
-//! tenant is locked for the time of the insert. Tenants without a limit are not.
+//! A tenant's limit holds only if what adds to its backlog takes turns, so the row of such
+//! a tenant is locked for the time of an insert or a redrive. Tenants without a limit are not.
 
 use std::collections::{HashMap, HashSet};
 
 use sqlx::{PgConnection, Row};
 use taskflow_application::ports::Inserted;
+use taskflow_domain::TenantId;
 
 use super::{Batch, write};
 use crate::store::error::Fault;
@@ -23,9 +24,12 @@ select t.id,
     + (select count(*) from (select 1 from parked p where p.tenant_id = t.id limit t.most) y)
 from unnest($1::int4[], $2::int4[]) t(id, most)";
 
-struct Backlog {
-    most: u32,
-    room: u32,
+/// What a tenant may have waiting.
+pub(in super::super) struct Backlog {
+    /// In all.
+    pub(in super::super) most: u32,
+    /// More.
+    pub(in super::super) room: u32,
 }
 
 /// The jobs of the batch that may be written. The others are answered.
@@ -34,7 +38,7 @@ pub(super) async fn admit(
     batch: &Batch,
     answers: &mut [Inserted],
 ) -> Result<Vec<usize>, Fault> {
-    let mut backlogs = backlogs(connection, batch).await?;
+    let mut backlogs = backlogs(connection, batch.jobs.iter().map(|job| job.spec.tenant)).await?;
     if backlogs.is_empty() {
         return Ok(batch.written.clone());
     }
@@ -61,8 +65,13 @@ pub(super) async fn admit(
     Ok(admitted)
 }
 
-async fn backlogs(connection: &mut PgConnection, batch: &Batch) -> Result<HashMap<i32, Backlog>, Fault> {
-    let tenants: HashSet<i32> = batch.jobs.iter().map(|job| job.spec.tenant.0).collect();
+/// The backlogs of these tenants, of those that have a limit. Nobody else adds to them
+/// before the end of the transaction.
+pub(in super::super) async fn backlogs(
+    connection: &mut PgConnection,
+    tenants: impl Iterator<Item = TenantId>,
+) -> Result<HashMap<i32, Backlog>, Fault> {
+    let tenants: HashSet<i32> = tenants.map(|tenant| tenant.0).collect();
     let tenants: Vec<i32> = tenants.into_iter().collect();
     let rows = sqlx::query(LOCK).bind(tenants).fetch_all(&mut *connection).await?;
     if rows.is_empty() {

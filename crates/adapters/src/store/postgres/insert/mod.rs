@@ -6,7 +6,7 @@
 //! their jobs. After the commit the lanes are looked at once more, because a claim may
 //! have put one to sleep at the same time; nobody waits for that.
 
-mod backlog;
+pub(super) mod backlog;
 mod write;
 
 use std::collections::{HashMap, HashSet};

@@ -8,7 +8,7 @@ mod found;
 mod lanes;
 mod moves;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use sqlx::SqliteConnection;
@@ -17,6 +17,7 @@ use taskflow_domain::JobChange;
 
 use self::moves::Moves;
 use super::super::error::Fault;
+use super::insert::rooms;
 use super::{Shared, audit};
 
 pub(super) async fn commit(
@@ -42,6 +43,9 @@ pub(super) async fn commit(
 
 async fn commit_all(tx: &mut SqliteConnection, changes: &[JobChange]) -> Result<Vec<Committed>, Fault> {
     let standing = found::find(tx, changes).await?;
+    let revived: Vec<_> =
+        changes.iter().filter(|change| change.revives()).map(|change| change.tenant).collect();
+    let mut rooms = if revived.is_empty() { HashMap::new() } else { rooms(tx, revived.into_iter()).await? };
     let mut seen = HashSet::with_capacity(changes.len());
     let mut moves = Moves::default();
     let mut answers = Vec::with_capacity(changes.len());
@@ -50,10 +54,16 @@ async fn commit_all(tx: &mut SqliteConnection, changes: &[JobChange]) -> Result<
         let first = seen.insert((key, change.guard.name()));
         let place = standing.get(&key).filter(|place| place.allows(&change.guard));
         answers.push(match place {
-            Some(place) if first => {
-                moves.add(change, place)?;
-                Committed::Done
-            }
+            Some(place) if first => match rooms.get_mut(&change.tenant.0).filter(|_| change.revives()) {
+                Some((0, most)) => Committed::BacklogFull(*most),
+                room => {
+                    if let Some((room, _)) = room {
+                        *room -= 1;
+                    }
+                    moves.add(change, place)?;
+                    Committed::Done
+                }
+            },
             _ => Committed::Refused,
         });
     }
