@@ -4,6 +4,7 @@ use std::path::Path;
 
 use taskflow_adapters::store::sqlite::{SqliteOptions, SqliteStore};
 
+mod admin;
 mod cancel;
 mod contract;
 mod full;

@@ -195,6 +195,11 @@ impl SqliteStore {
         }
     }
 
+    /// The connections that look, for tests that count what a look costs.
+    pub fn pool(&self) -> &SqlitePool {
+        &self.shared.readers
+    }
+
     /// Closes all connections, once what is under way has ended.
     pub async fn close(&self) {
         self.shared.readers.close().await;
