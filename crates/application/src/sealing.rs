@@ -39,6 +39,22 @@ impl World {
         http.sealed_headers.values().any(stale)
     }
 
+    /// The headers of a target of `tenant` whose credentials no key of this process opens.
+    pub(crate) fn lost_headers(&self, tenant: TenantId, target: &Target) -> Vec<String> {
+        let Target::Http(http) = target else { return Vec::new() };
+        let opens = |sealed: &str| {
+            let plain = STANDARD.decode(sealed).map_err(|_| "it is not sealed well".to_owned());
+            let vault = self.vault.as_ref().ok_or_else(|| "this process has no key".to_owned());
+            vault.and_then(|vault| vault.open(SecretOf::Header { tenant }, &plain?))
+        };
+        let lost = http.sealed_headers.iter().filter_map(|(name, sealed)| Some((name, opens(sealed).err()?)));
+        lost.map(|(name, error)| {
+            tracing::error!(error, header = name, "a credential cannot be opened");
+            name.clone()
+        })
+        .collect()
+    }
+
     /// Whether a credential of any of the document's targets was.
     pub(crate) fn has_stale(&self, document: &RuleDocument) -> bool {
         document

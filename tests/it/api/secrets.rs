@@ -54,3 +54,36 @@ async fn a_secret_that_no_key_opens_is_told_and_not_kept() {
     // The first one is not kept beside it: nobody could compare anything with it.
     assert_eq!(deliver(&other, SECRET, "3").await.problem(401).0, "bad_signature");
 }
+
+/// Whoever puts a rule back as it is shown is told which of its credentials are gone.
+#[tokio::test]
+async fn a_credential_that_no_key_opens_is_told_and_not_kept() {
+    let api = Api::new();
+    let rule = |first: &str, second: &str| {
+        let target = |name: &str, value: &str| json!({ "type": "http", "url": "http://127.0.0.1:9/", "headers": { name: value, "x-team": "a" } });
+        json!({
+            "name": "calls", "trigger": { "type": "manual" },
+            "actions": [
+                { "kind": "k", "target": target("authorization", first) },
+                { "kind": "k", "target": target("x-api-key", second) },
+            ],
+        })
+    };
+    let id = api.rule(rule("Bearer canary", "canary")).await;
+    let path = format!("/v1/automation-rules/{id}");
+    api.put(&path, rule("***", "***")).await.expect(200);
+    let other = api.with_other_secrets_key();
+    let at = |action: u8, name: &str| format!("#/actions/{action}/target/headers/{name}");
+    let (first, second) = (at(0, "authorization"), at(1, "x-api-key"));
+    let refused = other.put(&path, rule("***", "***")).await;
+    assert_eq!(refused.problem(422), ("secrets_unavailable".to_owned(), vec![first, second.clone()]));
+    assert!(!refused.text.contains("canary"));
+    let refused = other.put(&path, rule("Bearer new", "***")).await;
+    assert_eq!(refused.problem(422), ("secrets_unavailable".to_owned(), vec![second]));
+    // It can be switched off nevertheless.
+    other.act(&format!("{path}/disable")).await.expect(200);
+    other.act(&format!("{path}/enable")).await.expect(200);
+    other.put(&path, rule("Bearer new", "new")).await.expect(200);
+    other.put(&path, rule("***", "***")).await.expect(200);
+    assert_eq!(api.put(&path, rule("***", "***")).await.problem(422).0, "secrets_unavailable");
+}

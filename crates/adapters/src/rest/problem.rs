@@ -5,7 +5,7 @@ mod code;
 
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use taskflow_application::automation::AutomationError;
+use taskflow_application::automation::{AutomationError, RuleFault};
 use taskflow_application::jobs::JobsError;
 use taskflow_application::ports::{NamedIn, StoreError};
 use taskflow_protocol as wire;
@@ -139,12 +139,9 @@ impl Problem {
             AutomationError::Store(error) => error.into(),
             AutomationError::NotFound => Self::not_found(what),
             AutomationError::UnknownTenant => Self::not_found("tenant"),
-            AutomationError::Invalid(found) => {
-                let mut faults = Faults::default();
-                for fault in found {
-                    faults.note_pointer(&fault.pointer, fault.detail);
-                }
-                Self::invalid(faults)
+            AutomationError::Invalid(found) => Self::with_faults(Code::Invalid, noted(found)),
+            AutomationError::KeepsLostCredentials(found) => {
+                Self { detail, ..Self::with_faults(Code::SecretsUnavailable, noted(found)) }
             }
             AutomationError::Forbidden(_) => Self::new(Code::Forbidden, detail),
             AutomationError::KeyTaken => {
@@ -176,6 +173,14 @@ impl Problem {
             AutomationError::Contended => Self { retry_after: Some(1), ..Self::new(Code::Contended, detail) },
         }
     }
+}
+
+fn noted(found: Vec<RuleFault>) -> Faults {
+    let mut faults = Faults::default();
+    for fault in found {
+        faults.note_pointer(&fault.pointer, fault.detail);
+    }
+    faults
 }
 
 impl From<AutomationError> for Problem {

@@ -38,6 +38,9 @@ pub enum AutomationError {
     /// A rule is to keep a secret that cannot be opened.
     #[error("the secret that the rule has cannot be opened with any key of this process; send it again")]
     KeepsLost,
+    /// A rule is to keep credentials that cannot be opened. Which ones.
+    #[error("credentials that the rule has cannot be opened with any key of this process; send them again")]
+    KeepsLostCredentials(Vec<RuleFault>),
     /// The rule is off.
     #[error("the rule is disabled")]
     Disabled,

@@ -5,7 +5,7 @@ use taskflow_domain::rule::{Health, Mode, Scheme, Trigger};
 use taskflow_domain::{Rule, RuleDocument, RuleId, Scope, Timestamp};
 
 use super::tick::cron;
-use super::{Automation, AutomationError, webhook_key};
+use super::{Automation, AutomationError, RuleFault, webhook_key};
 use crate::caller::Caller;
 use crate::ports::{AuditNote, RulePut, SealedSecret, SecretOf, Topic};
 use crate::sealing;
@@ -155,6 +155,9 @@ impl Automation {
             webhook_key::keep(&old.document, &mut rule.document);
             let same = (rule.enabled, rule.mode, &rule.document) == (old.enabled, old.mode, &old.document);
             let kept = self.world.stores.rules.secrets(rule.tenant, id).await?;
+            if put {
+                self.keeps_credentials_that_open(&rule)?;
+            }
             if put && secret.is_none() && signed(&rule.document) {
                 self.keeps_what_opens(&old, &kept)?;
             }
@@ -263,6 +266,22 @@ impl Automation {
             return Err(AutomationError::KeepsLost);
         }
         Ok(())
+    }
+
+    /// A rule is not told to keep a credential of a target that no call can be made with.
+    fn keeps_credentials_that_open(&self, rule: &Rule) -> Result<(), AutomationError> {
+        let mut lost = Vec::new();
+        for (action, at) in rule.document.actions.iter().zip(0..) {
+            let names = action.target.iter().flat_map(|target| self.world.lost_headers(rule.tenant, target));
+            lost.extend(names.map(|name| RuleFault {
+                pointer: format!(
+                    "/actions/{at}/target/headers/{}",
+                    name.replace('~', "~0").replace('/', "~1")
+                ),
+                detail: "cannot be opened with any key of this process; send it again".to_owned(),
+            }));
+        }
+        if lost.is_empty() { Ok(()) } else { Err(AutomationError::KeepsLostCredentials(lost)) }
     }
 
     /// Whether anything of a rule is sealed with a key that only opens any more.
