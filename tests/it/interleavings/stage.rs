@@ -20,7 +20,7 @@ use taskflow_domain::target::{Builtin, Target};
 use taskflow_domain::{
     ClaimedJob, Job, JobId, Json, Lease, Rule, TenantId, TenantSlug, Timestamp, Verdict, WorkerName,
 };
-use taskflow_tests::builders::{START, policy, queue, slug, worker, world};
+use taskflow_tests::builders::{START, policy, queue, worker, world};
 use taskflow_tests::postgres::{Database, fresh_database};
 use taskflow_tests::sim::{job_name, payload_of, tables, token_name};
 use taskflow_tests::stepping::{Gate, Outcome, Plan, Proxy, Tables, afterwards, in_order};
@@ -47,6 +47,8 @@ pub(super) enum Start {
     Dead,
     /// One runs and one is due in a queue of which one may run.
     Capped,
+    /// PENDING under a limit that has room, so that a claim goes its whole way.
+    Roomy,
     /// There is none, and a rule that makes one is due.
     Due,
     /// There is none, and a rule makes one for each delivery.
@@ -96,7 +98,11 @@ pub(super) fn caller() -> Caller {
 
 pub(super) fn wish(number: u32, start: Start, run_at: Option<Timestamp>) -> Result<JobWish> {
     let mut wish = JobWish {
-        queue: Some(queue(if start == Start::Capped { "capped" } else { "open" })?),
+        queue: Some(queue(match start {
+            Start::Capped => "capped",
+            Start::Roomy => "roomy",
+            _ => "open",
+        })?),
         payload: Json::from_valid(&payload_of(number)),
         target: Some(Target::Builtin { name: Builtin::Noop, ms: None }),
         retry_policy: policy(if start == Start::Dead { 1 } else { 5 }, 0),
@@ -139,12 +145,10 @@ impl Stage {
             _store: store,
             database,
         };
-        // A second lane beside the one that all is about.
-        let (jobs, neighbour) = (Jobs::new(stage.direct.clone()), Caller::trusted(slug("neighbour")?));
-        let gone = jobs.submit(&neighbour, wish(0, Start::Pending, None)?).await?;
-        jobs.cancel(&neighbour, gone.job.spec.id, None).await?;
         let capped = QueueSettings { max_running: Some(1), ..QueueSettings::default() };
         stage.direct.stores.queues.put(QueuePut::new(queue("capped")?, capped, START)).await?;
+        let roomy = QueueSettings { max_running_per_tenant: Some(10), ..QueueSettings::default() };
+        stage.direct.stores.queues.put(QueuePut::new(queue("roomy")?, roomy, START)).await?;
         for index in 0..sessions {
             stage.add_session(index).await?;
         }

@@ -138,8 +138,8 @@ async fn plan(watched: &Watched, mode: &str) -> Result<()> {
 /// How often the statement ran that takes all of an only lane.
 async fn only_lanes(watched: &Watched) -> Result<i64> {
     let ran = "select coalesce(sum(generic_plans + custom_plans), 0)::int8 from pg_prepared_statements
-        where statement like '%sole as materialized%'";
-    Ok(sqlx::query_scalar(ran).fetch_one(watched.store.pool()).await?)
+        where strpos(statement, $1) > 0";
+    Ok(sqlx::query_scalar(ran).bind("sole as materialized").fetch_one(watched.store.pool()).await?)
 }
 
 #[tokio::test]
